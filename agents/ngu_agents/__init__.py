@@ -1,0 +1,1 @@
+"""Agents: users of the library, as anybody's would be."""

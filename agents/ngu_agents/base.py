@@ -1,0 +1,70 @@
+"""What the training loop asks of an agent, and what it tells it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ngu.stopwatch import Stopwatch
+
+
+class Step(NamedTuple):
+    """What a vector of E environments in next-step autoreset answered to one call of ``step``."""
+
+    observation: np.ndarray
+    """Observations [E, ...]; the true final one where an episode ended."""
+    reward: np.ndarray
+    """Extrinsic rewards [E] float32."""
+    terminated: np.ndarray
+    """True [E] where the environment ended the episode."""
+    truncated: np.ndarray
+    """True [E] where a time limit cut the episode."""
+
+    @property
+    def done(self) -> np.ndarray:
+        """True [E] where an episode ended, one way or the other."""
+        return self.terminated | self.truncated
+
+
+class Agent(Protocol):
+    """Acts in E environments at once and learns from what they answer."""
+
+    stopwatch: Stopwatch
+
+    def begin(self, observation: np.ndarray) -> None:
+        """Take the observations [E, ...] of a reset of all environments."""
+        ...
+
+    def act(self) -> np.ndarray:
+        """Actions [E] for the last observations."""
+        ...
+
+    def observe(self, step: Step) -> dict[str, float]:
+        """Take what the environments answered; returns means over them, for logging."""
+        ...
+
+    def learn(self) -> dict[str, float]:
+        """Train if it is time to; returns the metrics of an update that has finished, if any."""
+        ...
+
+    def status(self) -> dict[str, float]:
+        """Figures that are read rather than averaged, such as how full the memory is."""
+        ...
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """The whole state; bulky parts go to files in ``folder``."""
+        ...
+
+    def load(self, folder: Path, state: dict[str, Any]) -> None:
+        """Take back what :meth:`save` returned and wrote."""
+        ...
+
+    def files(self, state: dict[str, Any]) -> set[str]:
+        """Names of the files that a state returned by :meth:`save` needs."""
+        ...
+
+    def close(self) -> None:
+        """Wait for background work and free it."""
+        ...

@@ -1,0 +1,207 @@
+"""The learning side: one update of the value function and of the novelty from a batch of sequences.
+
+Source: Never Give Up (arXiv 2002.06038), appendix A and E: transformed Retrace on replayed
+sequences, burn-in of the stored recurrent state, novelty trained on each sequence's last steps.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ngu.novelty.base import IntrinsicReward
+from ngu.precision import autocast
+from ngu.stopwatch import Stopwatch
+from ngu_agents.acting import copy_weights
+from ngu_agents.config import RecurrentReplayConfig
+from ngu_agents.family import discounts, intrinsic_weights
+from ngu_agents.losses import (
+    IDENTITY,
+    hyperbolic_transform,
+    retrace_targets,
+    sequence_loss,
+    sequence_priorities,
+    td_errors,
+)
+from ngu_agents.networks import Inputs, RecurrentQNetwork
+from ngu_agents.replay import SequenceBatch
+
+
+class Learned(NamedTuple):
+    """What an update hands back to the acting side."""
+
+    ids: np.ndarray
+    """The sequences trained on, [B]."""
+    priorities: np.ndarray
+    """Their new priorities, [B]."""
+    metrics: dict[str, float]
+    """Losses and other figures by name."""
+
+
+class Learner:
+    """Trains a network and an intrinsic reward; owns the target network and the optimiser.
+
+    Args:
+        network: trained in place, float32.
+        bonus: its networks are trained on the last steps of each sequence; None trains none.
+        config: the agent's settings.
+        burn_in: steps of a sequence that only bring the recurrent state up to date.
+        device: of both.
+        dtype: float type of the heavy layers.
+    """
+
+    def __init__(
+        self,
+        network: RecurrentQNetwork,
+        bonus: IntrinsicReward | None,
+        config: RecurrentReplayConfig,
+        *,
+        burn_in: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.network = network
+        self.target = copy.deepcopy(network).to(dtype).requires_grad_(False)
+        self.bonus = bonus
+        self.updates = 0
+        self.stopwatch = Stopwatch()
+        self._config = config
+        self._burn_in = burn_in
+        self._device, self._dtype = device, dtype
+        self._optimiser = torch.optim.Adam(
+            network.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
+        )
+        self._beta = intrinsic_weights(config.num_policies, config.beta).to(device)
+        self._gamma = discounts(config.num_policies, config.gamma_max, config.gamma_min).to(device)
+        self._transform = (
+            hyperbolic_transform(config.transform_epsilon)
+            if config.value_transform == "hyperbolic"
+            else IDENTITY
+        )
+
+    def update(self, batch: SequenceBatch, *, bonus_steps: int) -> Learned:
+        """Train once.
+
+        Args:
+            batch: B sequences of burn-in and T steps, with T + 1 observations to learn from.
+            bonus_steps: how many of each sequence's last steps train the intrinsic reward.
+
+        Raises:
+            FloatingPointError: a loss is not finite; names it, and nothing was trained on it.
+        """
+        with self.stopwatch("learner: values"):
+            priorities, metrics = self.update_values(batch)
+        if self.bonus is not None:
+            with self.stopwatch("learner: novelty"):
+                metrics |= self.update_bonus(self.bonus, batch, bonus_steps)
+        self.updates += 1
+        return Learned(batch.ids, priorities, metrics)
+
+    def update_values(self, batch: SequenceBatch) -> tuple[np.ndarray, dict[str, float]]:
+        """Train the value function; returns the sequences' new priorities [B] and metrics."""
+        config = self._config
+        burn = self._burn_in
+        inputs = Inputs(
+            observation=self._tensor(batch.observation),
+            first=self._tensor(batch.first),
+            policy=self._tensor(batch.policy).long(),
+            action_tm1=self._tensor(batch.action_tm1).long(),
+            reward_ext_tm1=self._tensor(batch.reward_ext_tm1),
+            reward_int_tm1=self._tensor(batch.reward_int_tm1),
+        )
+        state = target_state = self._tensor(batch.recurrent_state)
+        action_t = self._tensor(batch.action)[burn:].long()
+        policy_t = inputs.policy[burn:-1]
+        valid_t = self._tensor(batch.valid)[burn:]
+        reward_ext = self._tensor(batch.reward_ext)[burn:]
+        reward_int = self._tensor(batch.reward_int)[burn:]
+
+        with autocast(self._device, self._dtype):
+            with torch.no_grad():
+                if burn:
+                    _, state = self.network(inputs.steps(0, burn), state)
+                q_target_t = self._target_values(inputs, target_state, burn)
+            q_online_t, _ = self.network(inputs.steps(burn), state)
+        targets = retrace_targets(
+            action_t=action_t,
+            behaviour_probability_t=self._tensor(batch.behaviour_probability)[burn:],
+            reward_tp1=reward_ext + self._beta[policy_t] * reward_int,
+            terminated_tp1=self._tensor(batch.terminated)[burn:],
+            truncated_tp1=self._tensor(batch.truncated)[burn:],
+            valid_t=valid_t,
+            q_online_t=q_online_t.detach(),
+            q_target_t=q_target_t,
+            discount=self._gamma[policy_t],
+            trace_decay=config.trace_decay,
+            transform=self._transform,
+        )
+        q_taken_t = q_online_t[:-1].gather(-1, action_t.unsqueeze(-1)).squeeze(-1)
+        errors = td_errors(q_taken_t, targets, valid_t)
+        loss = sequence_loss(errors, self._tensor(batch.importance_weight))
+        value_loss = loss.item()
+        if not np.isfinite(value_loss):
+            raise FloatingPointError(
+                f"loss/value is {value_loss} in update {self.updates + 1}: the value function was "
+                "not trained on it"
+            )
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.max_gradient_norm)
+        self._optimiser.step()
+        if (self.updates + 1) % config.target_period == 0:
+            copy_weights(self.network, self.target)
+        count = valid_t.sum().clamp(min=1)
+        metrics = {
+            "loss/value": value_loss,
+            "loss/td_error": (errors.abs().sum() / count).item(),
+            "value/mean": (q_taken_t.detach() * valid_t).sum().div(count).item(),
+            "gradient_norm": norm.item(),
+        }
+        priorities = sequence_priorities(errors.detach(), valid_t, config.priority_mix)
+        return priorities.cpu().numpy(), metrics
+
+    def _target_values(self, inputs: Inputs, state: Tensor, burn: int) -> Tensor:
+        values, _ = self.target(inputs, state)
+        return values[burn:]
+
+    def update_bonus(
+        self, bonus: IntrinsicReward, batch: SequenceBatch, steps: int
+    ) -> dict[str, float]:
+        """Train the intrinsic reward on each sequence's last steps; returns metrics."""
+        keep = batch.valid[-steps:]
+        before, after = batch.observation[:-1][-steps:], batch.observation[1:][-steps:]
+        if not keep.any():
+            return {}
+        figures = bonus.update(
+            self._tensor(before[keep]),
+            self._tensor(batch.action[-steps:][keep]),
+            self._tensor(after[keep]),
+            publish=False,
+        )
+        return {
+            (name.removesuffix("_loss").join(("loss/", "")) if name.endswith("_loss") else name): v
+            for name, v in figures.items()
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, optimiser and counter; the intrinsic reward keeps its own state."""
+        return {
+            "network": self.network.state_dict(),
+            "target": self.target.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned."""
+        self.network.load_state_dict(state["network"])
+        self.target.load_state_dict(state["target"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.updates = state["updates"]
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self._device, non_blocking=True)

@@ -1,0 +1,64 @@
+"""The baseline: actions drawn uniformly, nothing learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector.utils import batch_space
+
+from ngu.seeding import Seeds, generator_state, set_generator_state
+from ngu.stopwatch import Stopwatch
+from ngu_agents.base import Step
+
+
+class RandomAgent:
+    """Draws every action uniformly from the action space.
+
+    Args:
+        action_space: of a single environment; any kind.
+        num_envs: environments E.
+        seed: of its generator.
+    """
+
+    def __init__(self, action_space: gymnasium.Space[Any], num_envs: int, *, seed: int) -> None:
+        self.stopwatch = Stopwatch()
+        self._space = batch_space(action_space, num_envs)
+        self._space.seed(Seeds(seed).integer("random actions"))
+
+    def begin(self, observation: np.ndarray) -> None:
+        """Nothing to take note of."""
+
+    def act(self) -> np.ndarray:
+        """Actions [E], uniformly drawn."""
+        with self.stopwatch("inference"):
+            return self._space.sample()
+
+    def observe(self, step: Step) -> dict[str, float]:
+        """Nothing to learn from."""
+        return {}
+
+    def learn(self) -> dict[str, float]:
+        """Nothing to learn."""
+        return {}
+
+    def status(self) -> dict[str, float]:
+        """No figures."""
+        return {}
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """The generator's state."""
+        return {"generator": generator_state(self._space.np_random)}
+
+    def load(self, folder: Path, state: dict[str, Any]) -> None:
+        """Take back what :meth:`save` returned."""
+        set_generator_state(self._space.np_random, state["generator"])
+
+    def files(self, state: dict[str, Any]) -> set[str]:
+        """None."""
+        return set()
+
+    def close(self) -> None:
+        """Nothing to free."""

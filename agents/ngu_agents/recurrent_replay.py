@@ -1,0 +1,256 @@
+"""The agent of Never Give Up: it replays sequences and pays itself for novelty.
+
+Source: arXiv 2002.06038. One learner and E environments in one process: while the environments
+step, an update trains in another thread on sequences drawn before; it starts and hands its weights
+over at fixed counts of steps, so that the same seed gives the same run.
+"""
+
+from __future__ import annotations
+
+import copy
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from ngu.novelty.base import IntrinsicReward
+from ngu.precision import resolve_precision
+from ngu.seeding import Seeds
+from ngu.spaces import ActionSpec
+from ngu.stopwatch import Stopwatch
+from ngu_agents.acting import Actor
+from ngu_agents.base import Step
+from ngu_agents.config import RecurrentReplayConfig
+from ngu_agents.family import actor_epsilons
+from ngu_agents.learning import Learned, Learner
+from ngu_agents.networks import RecurrentQNetwork
+from ngu_agents.replay import SequenceReplay
+from ngu_agents.replay_layout import ReplayConfig
+
+
+class RecurrentReplayAgent:
+    """Recurrent off-policy agent with a family of policies between exploiting and exploring.
+
+    Args:
+        observation_space: of a single environment.
+        action_space: of a single environment; Discrete.
+        num_envs: environments E, each an actor with its own share of random actions.
+        bonus: the intrinsic reward; None pays nothing.
+        config: the agent's settings.
+        replay: the replay's settings.
+        seed: of all its generators.
+        stack: frames that the environments stack along an observation's first axis.
+        device: where networks live.
+        precision: of the heavy layers, see :func:`ngu.precision.resolve_precision`.
+
+    Raises:
+        TypeError: the action space is not Discrete.
+        ValueError: a setting does not fit another; says which.
+    """
+
+    def __init__(
+        self,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        num_envs: int,
+        *,
+        bonus: IntrinsicReward | None,
+        config: RecurrentReplayConfig,
+        replay: ReplayConfig,
+        seed: int,
+        stack: int = 1,
+        device: torch.device | str = "cpu",
+        precision: str = "auto",
+    ) -> None:
+        if not isinstance(action_space, gymnasium.spaces.Discrete):
+            raise TypeError(
+                "action_space must be Discrete for an agent that learns action values, got "
+                f"{action_space}"
+            )
+        if config.bonus_steps > replay.trace_length:
+            raise ValueError(
+                f"bonus_steps must be at most the replay's trace_length of {replay.trace_length}, "
+                f"got {config.bonus_steps}"
+            )
+        seeds = Seeds(seed)
+        self._device = torch.device(device)
+        dtype = resolve_precision(precision, self._device)
+        self.stopwatch = Stopwatch()
+        self.config = config
+        self.bonus = bonus
+        self._action_spec = ActionSpec(action_space)
+        self.action_start = int(action_space.start)
+        network = RecurrentQNetwork(
+            observation_space,
+            num_actions=int(action_space.n),
+            num_policies=config.num_policies,
+            features=config.features,
+            hidden=config.hidden,
+            generator=seeds.torch("value function"),
+        ).to(self._device)
+        self.learner = Learner(
+            network, bonus, config, burn_in=replay.burn_in, device=self._device, dtype=dtype
+        )
+        self.actor = Actor(
+            copy.deepcopy(network).to(dtype),
+            actor_epsilons(num_envs, config.epsilon, config.epsilon_exponent).numpy(),
+            generator=seeds.numpy("acting"),
+            device=self._device,
+        )
+        self.replay = SequenceReplay(
+            replay,
+            num_envs=num_envs,
+            observation_space=observation_space,
+            recurrent_size=config.hidden,
+            generator=seeds.numpy("replay"),
+            stack=stack,
+        )
+        self._steps_per_update = config.batch_size * replay.trace_length / config.replay_ratio
+        self._steps = 0
+        self._credit = 0.0
+        self._observation = np.empty(0)
+        self._done = np.zeros(num_envs, dtype=bool)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="learner")
+        self._update: Future[Learned] | None = None
+
+    def begin(self, observation: np.ndarray) -> None:
+        """Take the observations [E, ...] of a reset of all environments."""
+        self._observation = observation
+        self._done[:] = False
+        self.actor.begin(np.ones(len(observation), dtype=bool))
+        if self.bonus is not None:
+            self.bonus.begin(observation)
+
+    def act(self) -> np.ndarray:
+        """Actions [E] for the last observations."""
+        with self.stopwatch("inference"):
+            self._recurrent_state = self.actor.state
+            action, self._behaviour_probability = self.actor.act(self._observation)
+        return action + self.action_start
+
+    def observe(self, step: Step) -> dict[str, float]:
+        """Score the states reached, store the transitions; returns means over environments."""
+        stepped = ~self._done
+        actor = self.actor
+        reward_int = np.zeros(len(stepped), dtype=np.float32)
+        figures: dict[str, float] = {}
+        if self.bonus is not None:
+            with self.stopwatch("novelty"):
+                reward_int = self._score(self.bonus, step, stepped)
+                figures = self._novelty_figures(self.bonus, reward_int, stepped)
+        with self.stopwatch("replay"):
+            wanted = self.replay.wants_recurrent_state
+            self.replay.add(
+                observation=self._observation,
+                first=actor.first,
+                action=actor.action,
+                behaviour_probability=self._behaviour_probability,
+                policy=actor.policy,
+                reward_ext=step.reward,
+                reward_int=reward_int,
+                terminated=step.terminated,
+                truncated=step.truncated,
+                recurrent_state=self._recurrent_state.cpu().numpy() if wanted else None,
+            )
+        actor.observe(step.reward, reward_int, first=self._done)
+        taken = int(stepped.sum())
+        self._steps += taken
+        if self.replay.ready:
+            self._credit += taken
+        self._observation, self._done = step.observation, step.done
+        return figures
+
+    def learn(self) -> dict[str, float]:
+        """Start an update when enough steps were taken; returns the metrics of the one before."""
+        if self._credit < self._steps_per_update:
+            return {}
+        self._credit -= self._steps_per_update
+        metrics = self._hand_over()
+        with self.stopwatch("replay"):
+            batch = self.replay.sample(self.config.batch_size)
+        warming = self._steps < self.config.bonus_warm_up
+        bonus_steps = len(batch.action) if warming else self.config.bonus_steps
+        self._update = self._thread.submit(self.learner.update, batch, bonus_steps=bonus_steps)
+        return metrics
+
+    def finish_update(self) -> Learned | None:
+        """Wait for the update in progress, if any; what it learned is handed over later."""
+        return None if self._update is None else self._update.result()
+
+    def status(self) -> dict[str, float]:
+        """Updates made, and how full the replay is."""
+        return {
+            "updates": self.learner.updates,
+            "replay_fill": self.replay.fill,
+            "replay_gb": self.replay.filled_bytes / 1e9,
+        }
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """The whole state, a running update included; the replay goes to files in ``folder``."""
+        update = self.finish_update()
+        return {
+            "learner": self.learner.state_dict(),
+            "actor": self.actor.state_dict(),
+            "bonus": None if self.bonus is None else self.bonus.state_dict(),
+            "replay": self.replay.save(folder),
+            "update": None if update is None else update._asdict(),
+            "steps": self._steps,
+            "credit": self._credit,
+            "observation": self._observation,
+            "done": self._done,
+        }
+
+    def load(self, folder: Path, state: dict[str, Any]) -> None:
+        """Take back what :meth:`save` returned and wrote."""
+        self.learner.load_state_dict(state["learner"])
+        self.actor.load_state_dict(state["actor"])
+        if self.bonus is not None:
+            self.bonus.load_state_dict(state["bonus"])
+        self.replay.load(folder, state["replay"])
+        self._update = None
+        if state["update"] is not None:
+            self._update = Future()
+            self._update.set_result(Learned(**state["update"]))
+        self._steps, self._credit = state["steps"], state["credit"]
+        self._observation, self._done = state["observation"], state["done"]
+
+    def files(self, state: dict[str, Any]) -> set[str]:
+        """Names of the replay's files that a state returned by :meth:`save` needs."""
+        return {file["name"] for file in state["replay"]["files"]}
+
+    def close(self) -> None:
+        """Wait for the update in progress and end its thread."""
+        self._thread.shutdown(wait=True)
+
+    def _hand_over(self) -> dict[str, float]:
+        """Wait for the update in progress; give its weights and priorities to the acting side."""
+        with self.stopwatch("waiting for the learner"):
+            learned = self.finish_update()
+        if learned is None:
+            return {}
+        with self.stopwatch("handing over"):
+            self.replay.update_priorities(learned.ids, learned.priorities)
+            self.actor.load_weights(self.learner.network)
+            if self.bonus is not None:
+                self.bonus.publish()
+        return learned.metrics
+
+    def _score(self, bonus: IntrinsicReward, step: Step, stepped: np.ndarray) -> np.ndarray:
+        action = self.actor.action + self.action_start
+        if stepped.all():
+            return bonus.score(self._observation, action, step.observation)
+        reward = bonus.score(self._observation, action, step.observation, where=stepped)
+        bonus.begin(step.observation, where=~stepped)
+        return reward
+
+    @staticmethod
+    def _novelty_figures(
+        bonus: IntrinsicReward, reward_int: np.ndarray, stepped: np.ndarray
+    ) -> dict[str, float]:
+        if not stepped.any():
+            return {}
+        scored = {"intrinsic_reward": reward_int, **bonus.parts}
+        return {name: float(values[stepped].mean()) for name, values in scored.items()}

@@ -1,0 +1,64 @@
+"""How a process and its Atari worker talk: bytes over two pipes, nothing that runs when read."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import numpy as np
+
+CREATE = b"c"
+"""Followed by n uint64 seeds: makes the games anew. Answered by the number of actions, a byte."""
+RESET = b"r"
+"""Answered by observations and records."""
+STEP = b"s"
+"""Followed by n uint8 actions. Answered by observations and records."""
+SAVE = b"g"
+"""Answered by a block of arrays."""
+LOAD = b"l"
+"""Followed by a block of arrays. Answered by a byte."""
+
+
+def read_into(descriptor: int, buffer: memoryview) -> bool:
+    """Fills `buffer`; False where the other side has gone before."""
+    while len(buffer):
+        count = os.readv(descriptor, [buffer])
+        if count == 0:
+            return False
+        buffer = buffer[count:]
+    return True
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Writes everything.
+
+    Raises:
+        BrokenPipeError: The other side has gone.
+    """
+    rest = memoryview(data).cast("B")
+    while len(rest):
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def bytes_of(array: np.ndarray) -> memoryview:
+    """The memory of a contiguous array."""
+    return array.reshape(-1).view(np.uint8).data
+
+
+def pack(arrays: dict[str, np.ndarray]) -> bytes:
+    """Arrays as a block: its length in 8 bytes, then an npz file."""
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **arrays)
+    return len(file.getvalue()).to_bytes(8, "little") + file.getvalue()
+
+
+def read_block(descriptor: int) -> dict[str, np.ndarray] | None:
+    """The arrays of a block; None where the other side has gone."""
+    length = bytearray(8)
+    if not read_into(descriptor, memoryview(length)):
+        return None
+    block = bytearray(int.from_bytes(length, "little"))
+    if not read_into(descriptor, memoryview(block)):
+        return None
+    with np.load(io.BytesIO(block), allow_pickle=False) as file:
+        return dict(file)

@@ -1,0 +1,152 @@
+"""Environments of other packages, by the id under which gymnasium knows them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+
+from ngu_envs.checks import require_integer
+
+GRID_PREFIXES = ("MiniGrid-", "BabyAI-")
+# Objects are numbered up to 10 (the agent), colours and door states below that.
+LARGEST_GRID_SYMBOL = 10
+
+
+def registered_spec(name: str) -> EnvSpec | None:
+    """What gymnasium knows under an id ("CartPole-v1", "module:Id-v0"), None where nothing.
+
+    Raises:
+        ImportError: The id is one of MiniGrid's and MiniGrid is not installed.
+    """
+    if name.startswith(GRID_PREFIXES):
+        if importlib.util.find_spec("minigrid") is None:
+            raise ImportError(f'{name} needs MiniGrid: pip install "never-give-up[envs]"')
+        importlib.import_module("minigrid")
+    if ":" in name:
+        return gymnasium.spec(name)
+    return gymnasium.registry.get(name)
+
+
+def registered_names() -> list[str]:
+    """All ids that gymnasium knows here, MiniGrid's included where it is installed."""
+    if importlib.util.find_spec("minigrid") is not None:
+        importlib.import_module("minigrid")
+    return sorted(gymnasium.registry)
+
+
+class GridImage(gymnasium.ObservationWrapper[np.ndarray, Any, dict[str, Any]]):
+    """The picture of a MiniGrid observation alone, uint8 [H, W, 3] of small symbols.
+
+    MiniGrid declares symbols up to 255; the space here ends at the largest one there is, so that a
+    network that divides by it sees numbers in [0, 1].
+    """
+
+    def __init__(self, env: gymnasium.Env[dict[str, Any], Any]):
+        super().__init__(env)
+        assert isinstance(env.observation_space, gymnasium.spaces.Dict)
+        shape = env.observation_space["image"].shape
+        assert shape is not None
+        self.observation_space = gymnasium.spaces.Box(0, LARGEST_GRID_SYMBOL, shape, np.uint8)
+
+    def observation(self, observation: dict[str, Any]) -> np.ndarray:
+        """Drops the direction and the mission."""
+        return observation["image"]
+
+
+class SeededVectorEnv(VectorWrapper[Any, Any, Any, Any, np.ndarray]):
+    """Uses the seed given at the start when the first reset gets none.
+
+    Args:
+        env: The vector environment.
+        seed: At least 0; environment i of a gymnasium vector environment gets seed + i.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, np.ndarray], seed: int):
+        super().__init__(env)
+        self.initial_seed = require_integer("seed", seed, minimum=0)
+        self.metadata = {**env.metadata, "progress": None}
+        self.action_space.seed(self.initial_seed)
+        self._was_reset = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begins an episode in all environments."""
+        if seed is None and not self._was_reset:
+            seed = self.initial_seed
+        observations, info = self.env.reset(seed=seed, options=options)
+        self._was_reset = True
+        return observations, info
+
+
+def _check_options(spec: EnvSpec, options: dict[str, Any]) -> None:
+    creator = spec.entry_point
+    if creator is None:
+        raise ValueError(f"{spec.id} cannot be made: it is registered without an entry point")
+    parameters = inspect.signature(
+        load_env_creator(creator) if isinstance(creator, str) else creator
+    ).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = sorted({*parameters, "max_episode_steps"} - {"render_mode"})
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f"{spec.id} has no option {unknown[0]!r}; it has {', '.join(known)}")
+
+
+def make_registered(spec: EnvSpec, num_envs: int, seed: int, **options: Any) -> SeededVectorEnv:
+    """Makes `num_envs` environments of a registered kind that step one after the other.
+
+    Args:
+        spec: Which kind.
+        num_envs: How many, at least 1.
+        seed: What the first `reset()` uses.
+        options: Arguments of the environment itself.
+
+    Raises:
+        ValueError: An option that the environment does not have, or a wrong number.
+    """
+    require_integer("num_envs", num_envs, minimum=1)
+    require_integer("seed", seed, minimum=0)
+    _check_options(spec, options)
+    wrappers: list[Callable[[gymnasium.Env], gymnasium.Wrapper]] = []
+    if spec.id.startswith(GRID_PREFIXES):
+        wrappers.append(GridImage)
+    envs = gymnasium.make_vec(
+        spec,
+        num_envs=num_envs,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
+        wrappers=wrappers,
+        **options,
+    )
+    return SeededVectorEnv(envs, seed)
+
+
+def registered_family(spec: EnvSpec) -> str:
+    """From the observations: "grid", "image" or "vector".
+
+    Raises:
+        ValueError: Observations that are neither images nor vectors.
+    """
+    if spec.id.startswith(GRID_PREFIXES):
+        return "grid"
+    env = gymnasium.make(spec)
+    space = env.observation_space
+    env.close()
+    if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 3:
+        return "image"
+    if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
+        return "vector"
+    raise ValueError(
+        f"{spec.id} observes {space}; expected an image or a vector: register it with "
+        "gymnasium.wrappers.FlattenObservation around it"
+    )

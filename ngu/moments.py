@@ -1,0 +1,107 @@
+"""Running mean and standard deviation of everything seen, in float64.
+
+Batches are merged with the update of Chan, Golub and LeVeque (1979), which does not cancel as the
+difference of two sums of squares would.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float64, Shaped
+from torch import Tensor
+
+# 256 squares of bytes sum to at most 256 * 255^2 < 2^24: exact in float32.
+_EXACT_ROWS = 256
+
+
+class RunningMoments:
+    """Count, mean and standard deviation of all values seen, for each element of a shape.
+
+    The sums of a batch of bytes are exact, so that its order does not change a bit of the result;
+    the sums of other values are taken in float64.
+
+    Args:
+        shape: Shape of one value.
+        device: Where the moments are kept.
+    """
+
+    def __init__(self, shape: tuple[int, ...] = (), device: torch.device | str = "cpu") -> None:
+        self.count = 0
+        self._mean = torch.zeros(shape, dtype=torch.float64, device=device)
+        self._squares = torch.zeros(shape, dtype=torch.float64, device=device)
+
+    @property
+    def mean(self) -> Float64[Tensor, "*shape"]:
+        """Mean of all values; 0 before the first."""
+        return self._mean
+
+    @property
+    def std(self) -> Float64[Tensor, "*shape"]:
+        """Standard deviation of all values, divided by the count; 0 before the second."""
+        return (self._squares / max(self.count, 1)).sqrt_()
+
+    @torch.no_grad()
+    def update(self, values: Shaped[Tensor, "batch *shape"]) -> None:
+        """Take a batch of values in; an empty batch changes nothing.
+
+        Args:
+            values: [B, *shape], numbers of any type, on the moments' device.
+
+        Raises:
+            ValueError: The values have another shape.
+        """
+        if tuple(values.shape[1:]) != tuple(self._mean.shape):
+            raise ValueError(
+                f"values must have shape [B, {', '.join(map(str, self._mean.shape))}], "
+                f"got {list(values.shape)}"
+            )
+        if values.dtype == torch.uint8:
+            for part in values.split(_EXACT_ROWS):
+                part = part.float()
+                self._merge(part.shape[0], part.sum(0).double(), (part * part).sum(0).double())
+        elif values.shape[0]:
+            values = values.double()
+            batch = values.shape[0]
+            total = values.sum(0)
+            self._merge_deviations(batch, total / batch, (values - total / batch).square().sum(0))
+
+    def copy_(self, other: "RunningMoments") -> None:
+        """Become what another one is; values are copied, nothing is shared."""
+        self.count = other.count
+        self._mean.copy_(other._mean)
+        self._squares.copy_(other._squares)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return count, mean and sum of squared deviations."""
+        return {
+            "count": self.count,
+            "mean": self._mean.clone(),
+            "squares": self._squares.clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Set what `state_dict` returned.
+
+        Raises:
+            ValueError: The state has another shape.
+        """
+        if state["mean"].shape != self._mean.shape:
+            raise ValueError(
+                f"state must hold moments of shape {list(self._mean.shape)}, "
+                f"got {list(state['mean'].shape)}"
+            )
+        self.count = int(state["count"])
+        self._mean.copy_(state["mean"])
+        self._squares.copy_(state["squares"])
+
+    def _merge(self, batch: int, total: Tensor, squares: Tensor) -> None:
+        if batch:
+            mean = total / batch
+            self._merge_deviations(batch, mean, squares.addcmul_(mean, total, value=-1.0))
+
+    def _merge_deviations(self, batch: int, mean: Tensor, squares: Tensor) -> None:
+        count = self.count + batch
+        delta = mean.sub_(self._mean)
+        self._squares.add_(squares).addcmul_(delta, delta, value=self.count * batch / count)
+        self._mean.add_(delta, alpha=batch / count)
+        self.count = count

@@ -1,0 +1,184 @@
+"""The contract of an intrinsic reward: how an agent and a bonus work together.
+
+The agent calls ``begin`` when an episode begins, ``score`` after every step and ``update`` when it
+trains. A bonus never steps an environment and never touches global random state.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, TypeVar, cast
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ngu.spaces import ActionSpec, Array, ObservationSpec, check_where
+
+Batch = TypeVar("Batch", np.ndarray, Tensor)
+
+
+class IntrinsicReward(nn.Module, ABC):
+    """How new the states are that environments reach, as a reward.
+
+    A bonus has two sides. The *training side* holds the networks that ``update`` trains. The
+    *scoring side* holds what ``begin`` and ``score`` use: frozen copies of the networks, running
+    moments, memories. ``publish`` hands the newest weights over to the scoring side. So
+    ``update(..., publish=False)`` may run in one thread while another one scores; ``publish``,
+    ``state_dict`` and ``load_state_dict`` need both to wait.
+
+    ``eval()`` freezes the running statistics of the scoring side, ``train()`` lets them move.
+    ``state_dict()`` holds everything, so that a loaded bonus goes on with the same floats: the
+    networks' tensors by name, and under ``_extra_state`` a plain tree of the rest.
+
+    Observations and actions are numpy arrays or tensors; rewards come back as what the observations
+    were. A wrong argument raises a TypeError or ValueError that names it, and changes nothing.
+
+    Args:
+        observation_space: Space of one environment's observations.
+        action_space: Space of one environment's actions.
+        num_envs: Environments, E.
+        device: Where the bonus computes; tensors have to be there. It is chosen here for good.
+
+    Attributes:
+        parts: What the last score was made of, by name, float32 [E] each, as the rewards are.
+
+    Raises:
+        TypeError: A space is of a kind that is not read; names the wrapper that flattens it.
+        ValueError: There is no environment.
+    """
+
+    parts: dict[str, Any]
+
+    def __init__(
+        self,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        num_envs: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        self.observation_spec = ObservationSpec(observation_space)
+        self.action_spec = ActionSpec(action_space)
+        self.num_envs = num_envs
+        # A tensor's device has an index, a name's may not.
+        self.device = torch.empty(0, device=device).device
+        self.parts = {}
+
+    def begin(self, obs: Array, where: Array | None = None) -> None:
+        """Begin an episode in some environments: their first observation is remembered, not paid.
+
+        Args:
+            obs: Observations [E, *shape]; those of the other environments are not read.
+            where: Bool [E], True where an episode begins; None: everywhere.
+
+        Raises:
+            TypeError: An argument has a wrong type or dtype.
+            ValueError: An argument has a wrong shape, device or value.
+        """
+        observations = self.observation_spec.check(obs, "obs", self.num_envs, self.device)
+        mask = check_where(where, self.num_envs, "where")
+        with torch.no_grad():
+            self._begin(observations, _all(self.num_envs) if mask is None else mask.cpu())
+
+    def score(
+        self, obs_tm1: Batch, action_tm1: Array, obs_t: Batch, where: Array | None = None
+    ) -> Batch:
+        """Return the intrinsic reward of the states that a step reached, and remember them.
+
+        Args:
+            obs_tm1: Observations before the step [E, *shape].
+            action_tm1: Actions of the step [E, *parts].
+            obs_t: Observations after it [E, *shape]; at an episode's end the true last one.
+            where: Bool [E], False where no step was taken: rewarded with 0, not remembered, and
+                not seen by the running statistics. None: all took one.
+
+        Returns:
+            float32 [E]; an array for an array, a tensor on the bonus's device for a tensor.
+
+        Raises:
+            TypeError: An argument has a wrong type or dtype.
+            ValueError: An argument has a wrong shape, device or value.
+            RuntimeError: An environment is scored in which no episode has begun.
+        """
+        check = self.observation_spec.check
+        before = check(obs_tm1, "obs_tm1", self.num_envs, self.device)
+        actions = self.action_spec.check(action_tm1, "action_tm1", self.num_envs, self.device)
+        after = check(obs_t, "obs_t", self.num_envs, self.device)
+        mask = check_where(where, self.num_envs, "where")
+        mask = _all(self.num_envs) if mask is None else mask.cpu()
+        with torch.no_grad():
+            reward, parts = self._score(before, actions, after, mask)
+        if isinstance(obs_t, Tensor):
+            self.parts = parts
+            return reward
+        self.parts = {name: part.cpu().numpy() for name, part in parts.items()}
+        return cast(Batch, reward.cpu().numpy())
+
+    def update(
+        self, obs_tm1: Array, action_tm1: Array, obs_t: Array, publish: bool = True
+    ) -> dict[str, float]:
+        """Train the networks on transitions, which may come from anywhere.
+
+        Args:
+            obs_tm1: Observations before the steps [B, *shape].
+            action_tm1: Actions [B, *parts].
+            obs_t: Observations after them [B, *shape].
+            publish: Whether to hand the new weights to the scoring side at once. Without, only the
+                training side is touched, and another thread may score meanwhile.
+
+        Returns:
+            Metrics by name.
+
+        Raises:
+            TypeError: An argument has a wrong type or dtype.
+            ValueError: An argument has a wrong shape, device or value, or the batch is empty.
+            FloatingPointError: A loss or its gradient is not finite; names it. No network changed.
+        """
+        before = self.observation_spec.check(obs_tm1, "obs_tm1", None, self.device)
+        batch = before.shape[0]
+        if batch == 0:
+            raise ValueError("obs_tm1 must hold at least one transition, got none")
+        actions = self.action_spec.check(action_tm1, "action_tm1", batch, self.device)
+        after = self.observation_spec.check(obs_t, "obs_t", batch, self.device)
+        metrics = self._update(before, actions, after)
+        if publish:
+            self.publish()
+        return metrics
+
+    @abstractmethod
+    def publish(self) -> None:
+        """Hand the newest weights to the scoring side, and its observation moments back."""
+
+    @abstractmethod
+    def _begin(self, obs: Tensor, where: Tensor) -> None:
+        """As `begin`, with checked tensors; ``where`` is on the CPU."""
+
+    @abstractmethod
+    def _score(
+        self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor, where: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `score`, with checked tensors; returns the rewards and their parts."""
+
+    @abstractmethod
+    def _update(self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor) -> dict[str, float]:
+        """As `update` without publishing, with checked tensors."""
+
+    @abstractmethod
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return everything but the networks' tensors as a plain tree."""
+
+    @abstractmethod
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Set what `get_extra_state` returned."""
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "IntrinsicReward":
+        raise RuntimeError(
+            "an intrinsic reward cannot be moved or cast: memories and moments would stay behind; "
+            "name its device and precision when you make it"
+        )
+
+
+def _all(num_envs: int) -> Tensor:
+    return torch.ones(num_envs, dtype=torch.bool)

@@ -1,0 +1,179 @@
+"""What a run is made of, put together from its settings: environments, bonus, agent, trackers.
+
+The commands share it: train goes on with a session, evaluate looks at one, bench times one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from gymnasium.vector import VectorEnv
+
+from ngu.novelty.ngu import NGU
+from ngu.settings import TrainSettings, resolve_device
+from ngu_agents.base import Agent
+from ngu_agents.loop import Loop, Progress
+from ngu_agents.random_agent import RandomAgent
+from ngu_agents.recurrent_replay import RecurrentReplayAgent
+from ngu_agents.tracking import EpisodeTracker, MeanTracker
+from ngu_envs import RoomCounter, is_restorable, make
+
+logger = logging.getLogger(__name__)
+
+
+def use_threads(device: torch.device) -> None:
+    """Share the processor's cores between the learner's thread and the acting thread."""
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, (torch.get_num_threads()) // 2))
+
+
+def make_envs(settings: TrainSettings, num_envs: int, seed: int) -> VectorEnv:
+    """The environments of a run's settings."""
+    options = settings.options
+    if dataclasses.is_dataclass(options) and not isinstance(options, type):
+        options = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
+    return make(settings.env, num_envs, seed, **(options or {}))
+
+
+def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:
+    """The agent of a run's settings, with its intrinsic reward, for these environments."""
+    observation_space, action_space = envs.single_observation_space, envs.single_action_space
+    num_envs, seed = envs.num_envs, settings.seed
+    if settings.agent == "random":
+        return RandomAgent(action_space, num_envs, seed=seed)
+    device = resolve_device(settings.device)
+    bonus = None
+    if settings.bonus == "ngu":
+        bonus = NGU(
+            observation_space,
+            action_space,
+            num_envs,
+            config=settings.novelty,
+            seed=seed,
+            device=device,
+            precision=settings.precision,
+        )
+    return RecurrentReplayAgent(
+        observation_space,
+        action_space,
+        num_envs,
+        bonus=bonus,
+        config=settings.learning,
+        replay=settings.replay,
+        seed=seed,
+        stack=envs.metadata.get("frame_stack", 1),
+        device=device,
+        precision=settings.precision,
+    )
+
+
+class Session:
+    """A run in memory.
+
+    Args:
+        settings: of the run.
+    """
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self.settings = settings
+        use_threads(resolve_device(settings.device))
+        self.envs = make_envs(settings, settings.num_envs, settings.seed)
+        try:
+            self.agent = make_agent(settings, self.envs)
+        except BaseException:
+            self.envs.close()
+            raise
+        self.loop = Loop(self.agent, self.envs)
+        self.frames_per_step = int(self.envs.metadata.get("frames_per_step", 1))
+        self._episodes = EpisodeTracker(settings.num_envs)
+        self._figures = MeanTracker()
+        self._learned = MeanTracker()
+        self._room_counter = RoomCounter(settings.num_envs)
+        self._has_rooms = self.envs.metadata.get("progress") == "room"
+
+    @property
+    def frames(self) -> int:
+        """Emulator frames so far."""
+        return self.loop.steps * self.frames_per_step
+
+    def begin(self) -> None:
+        """Begin an episode in each environment."""
+        info = self.loop.begin()
+        if self._has_rooms:
+            self._room_counter.begin(info["room"])
+
+    def __iter__(self) -> Iterator[Progress]:
+        """Step for ever, with the trackers following."""
+        for progress in self.loop:
+            self._episodes.update(progress)
+            self._figures.update(progress.figures)
+            self._learned.update(progress.learned)
+            if self._has_rooms:
+                self._room_counter.update(progress.info["room"], ~progress.stepped)
+            yield progress
+
+    def status(self) -> dict[str, float]:
+        """Figures of this moment: counts, fill and memory; cheap, and changes nothing."""
+        status = {"frames": self.frames, "steps": self.loop.steps, **self.agent.status()}
+        if self._has_rooms:
+            status["rooms"] = self._room_counter.total
+        status["memory_gb"] = memory_used() / 1e9
+        return status
+
+    def collect(self) -> dict[str, float]:
+        """All figures of a log point; the means start anew."""
+        means = self._episodes.collect() | self._figures.collect() | self._learned.collect()
+        return self.status() | means
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """The whole state; bulky parts go to files in ``folder``."""
+        return {
+            "agent": self.agent.save(folder),
+            "loop": self.loop.state_dict(),
+            "episodes": self._episodes.state_dict(),
+            "figures": self._figures.state_dict(),
+            "learned": self._learned.state_dict(),
+            "rooms": self._room_counter.state_dict(),
+            "envs": self.envs.state_dict() if is_restorable(self.envs) else None,
+        }
+
+    def load(self, folder: Path, state: dict[str, Any]) -> None:
+        """Take back what :meth:`save` returned and wrote.
+
+        Environments that cannot be restored begin new episodes.
+        """
+        self.agent.load(folder, state["agent"])
+        self.loop.load_state_dict(state["loop"])
+        self._figures.load_state_dict(state["figures"])
+        self._learned.load_state_dict(state["learned"])
+        self._episodes.load_state_dict(state["episodes"])
+        self._room_counter.load_state_dict(state["rooms"])
+        if is_restorable(self.envs):
+            self.envs.load_state_dict(state["envs"])
+        else:
+            logger.info("these environments cannot be restored: new episodes begin")
+            self._episodes.restart()
+            self.begin()
+
+    def close(self) -> None:
+        """Wait for background work and close the environments."""
+        self.agent.close()
+        self.envs.close()
+
+
+def memory_used(*, workers: bool = True) -> int:
+    """Bytes of memory that this process holds, and its worker processes."""
+    process = psutil.Process()
+    total = process.memory_info().rss
+    for child in process.children() if workers else ():
+        try:
+            total += child.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total

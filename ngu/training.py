@@ -1,0 +1,161 @@
+"""Training a session: it steps, logs, shows, saves, and ends well whatever stops it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ngu.checkpoint import DamagedCheckpoint
+from ngu.display import Display
+from ngu.run_folder import RunFolder
+from ngu.session import Session
+
+logger = logging.getLogger(__name__)
+
+SHOWN_EVERY = 0.5
+"""Seconds between updates of the display."""
+
+
+class Stop:
+    """Remembers the first SIGINT or SIGTERM; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Stop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if self.signal is not None:
+            show_cursor = b"\x1b[?25h" if os.isatty(2) else b""
+            os.write(2, show_cursor + b"\nstopped at once; the last checkpoint is whole\n")
+            os._exit(128 + number)
+        self.signal = number
+        os.write(2, b"\nstopping: a checkpoint is being written; once more stops at once\n")
+
+
+class Training:
+    """A session with its folder and display.
+
+    Args:
+        session: begun, or about to be resumed.
+        folder: of the run.
+        display: shows how it goes.
+    """
+
+    def __init__(self, session: Session, folder: RunFolder, display: Display) -> None:
+        self._session, self._folder, self._display = session, folder, display
+        self._settings = session.settings
+        self._replay_folder = folder.checkpoints.folder / "replay"
+        self._replay_folder.mkdir(parents=True, exist_ok=True)
+        self._needed: dict[Path, set[str]] = {}
+        self._seconds_before = 0.0
+        self._started = time.monotonic()
+        self._mark()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent training, what came before a resume included."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def run(self, stop: Stop) -> None:
+        """Train until the frames are done or a signal asks to stop, then save.
+
+        Raises:
+            FloatingPointError: a loss is not finite; the checkpoints stay as they are.
+        """
+        settings, session = self._settings, self._session
+        log_point = session.loop.steps // settings.log.steps
+        saved = shown = time.monotonic()
+        if session.frames < settings.frames:
+            for progress in session:
+                if progress.steps // settings.log.steps > log_point:
+                    log_point = progress.steps // settings.log.steps
+                    self._log()
+                now = time.monotonic()
+                if now - shown > SHOWN_EVERY:
+                    shown = now
+                    self._display.update(self._timed(session.status()), log_point=False)
+                if session.frames >= settings.frames or stop.signal is not None:
+                    break
+                if now - saved > settings.checkpoint.seconds:
+                    self.save()
+                    saved = time.monotonic()
+        self.save()
+
+    def save(self) -> bool:
+        """Write a checkpoint; where the disk is full the last one stays and training goes on."""
+        session, checkpoints = self._session, self._folder.checkpoints
+        try:
+            state = {"session": session.save(self._replay_folder), "seconds": self.seconds}
+            path = checkpoints.save(session.loop.steps, state)
+        except OSError as error:
+            logger.error("no checkpoint was written, the one before stays: %s", error)
+            return False
+        self._needed[path] = session.agent.files(state["session"]["agent"])
+        self._prune()
+        self._display.saved(path)
+        return True
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint that is whole, its replay included.
+
+        Raises:
+            DamagedCheckpoint: none is whole.
+            FileNotFoundError: there is none.
+        """
+        session, checkpoints = self._session, self._folder.checkpoints
+        resumed = False
+        for path, state in checkpoints.whole():
+            if not resumed:
+                try:
+                    session.load(self._replay_folder, state["session"])
+                except DamagedCheckpoint as error:
+                    logger.warning("damaged checkpoint passed over: %s: %s", path, error)
+                    path.unlink()
+                    continue
+                resumed = True
+                self._seconds_before = state["seconds"]
+                logger.info("going on from %s, at %d steps", path, session.loop.steps)
+            self._needed[path] = session.agent.files(state["session"]["agent"])
+        if not resumed:
+            raise DamagedCheckpoint(f"no checkpoint in {checkpoints.folder} is whole")
+        self._prune()
+        self._folder.resume(session.loop.steps)
+        self._mark()
+
+    def _log(self) -> None:
+        figures = self._timed(self._session.collect())
+        self._mark()
+        self._folder.log(figures)
+        self._display.update(figures, log_point=True)
+
+    def _mark(self) -> None:
+        self._marked = (time.monotonic(), self._session.loop.steps)
+
+    def _timed(self, figures: dict[str, float]) -> dict[str, float]:
+        """Figures with the time so far and the speed since the last log point."""
+        then, steps = self._marked
+        elapsed = max(time.monotonic() - then, 1e-9)
+        rate = (self._session.loop.steps - steps) / elapsed
+        return figures | {"seconds": self.seconds, "steps_per_second": rate}
+
+    def _prune(self) -> None:
+        """Delete the replay's files that no checkpoint on disk needs."""
+        self._needed = {path: names for path, names in self._needed.items() if path.exists()}
+        needed = set[str]().union(*self._needed.values())
+        for file in self._replay_folder.iterdir():
+            if file.name not in needed:
+                file.unlink()
