@@ -210,7 +210,10 @@ def _commit() -> dict[str, Any]:
     try:
         head, changes = (
             subprocess.run(
-                ["git", "-C", str(checkout), *command], capture_output=True, text=True, check=True
+                ["git", "--no-optional-locks", "-C", str(checkout), *command],
+                capture_output=True,
+                text=True,
+                check=True,
             ).stdout.strip()
             for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
         )

@@ -1,8 +1,7 @@
 """What the spaces say about observations and actions, and checks of arguments against them.
 
 A wrong argument raises an error that names it, what came and what was expected, before anything
-has changed. The checks read shapes and dtypes always, values only where they can be wrong: bytes
-are never scanned.
+has changed. Values are read only where they can be wrong: bytes are never scanned.
 """
 
 from typing import Any, Literal

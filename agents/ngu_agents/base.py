@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Step(NamedTuple):
         return self.terminated | self.truncated
 
 
+@runtime_checkable
 class Agent(Protocol):
     """Acts in E environments at once and learns from what they answer."""
 

@@ -50,6 +50,7 @@ class Learner:
         bonus: its networks are trained on the last steps of each sequence; None trains none.
         config: the agent's settings.
         burn_in: steps of a sequence that only bring the recurrent state up to date.
+        action_start: the action space's first action; batches count actions from zero.
         device: of both.
         dtype: float type of the heavy layers.
     """
@@ -61,6 +62,7 @@ class Learner:
         config: RecurrentReplayConfig,
         *,
         burn_in: int,
+        action_start: int,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
@@ -71,6 +73,7 @@ class Learner:
         self.stopwatch = Stopwatch()
         self._config = config
         self._burn_in = burn_in
+        self._action_start = action_start
         self._device, self._dtype = device, dtype
         self._optimiser = torch.optim.Adam(
             network.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
@@ -178,7 +181,7 @@ class Learner:
             return {}
         figures = bonus.update(
             self._tensor(before[keep]),
-            self._tensor(batch.action[-steps:][keep]),
+            self._tensor(batch.action[-steps:][keep]) + self._action_start,
             self._tensor(after[keep]),
             publish=False,
         )

@@ -19,7 +19,6 @@ import torch
 from ngu.novelty.base import IntrinsicReward
 from ngu.precision import resolve_precision
 from ngu.seeding import Seeds
-from ngu.spaces import ActionSpec
 from ngu.stopwatch import Stopwatch
 from ngu_agents.acting import Actor
 from ngu_agents.base import Step
@@ -81,7 +80,6 @@ class RecurrentReplayAgent:
         self.stopwatch = Stopwatch()
         self.config = config
         self.bonus = bonus
-        self._action_spec = ActionSpec(action_space)
         self.action_start = int(action_space.start)
         network = RecurrentQNetwork(
             observation_space,
@@ -92,7 +90,13 @@ class RecurrentReplayAgent:
             generator=seeds.torch("value function"),
         ).to(self._device)
         self.learner = Learner(
-            network, bonus, config, burn_in=replay.burn_in, device=self._device, dtype=dtype
+            network,
+            bonus,
+            config,
+            burn_in=replay.burn_in,
+            action_start=self.action_start,
+            device=self._device,
+            dtype=dtype,
         )
         self.actor = Actor(
             copy.deepcopy(network).to(dtype),

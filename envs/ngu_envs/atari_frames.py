@@ -33,29 +33,23 @@ def area_weights(source: int, target: int) -> Float32[np.ndarray, "source target
 class AreaResize:
     """Resizes grey pictures of `height` x 160 to 84 x 84.
 
+    The weights repeat: 210 rows to 84 is 42 times 5 rows to 2, and 160 columns to 84 is 4 times 40
+    columns to 21, so two small matrices do it.
+
     Args:
         height: Rows of the emulator's picture; 210 in most games.
     """
 
     def __init__(self, height: int):
-        # 160 : 84 is 40 : 21, so the same small matrix serves four groups of columns.
-        self._columns = area_weights(SCREEN_WIDTH // 4, SIDE // 4)
-        self._rows = None if height == 210 else np.ascontiguousarray(area_weights(height, SIDE).T)
-        self._height = height
-        common = gcd(height, SIDE)
-        self._area = np.float32((height // common) * (SCREEN_WIDTH // 4))
-        # Row r of pairs: 5 source rows become 2, the middle one is shared.
-        self._row_sums = np.empty((42, 2, SCREEN_WIDTH), np.float32)
+        row_groups, column_groups = gcd(height, SIDE), gcd(SCREEN_WIDTH, SIDE)
+        self._columns = area_weights(SCREEN_WIDTH // column_groups, SIDE // column_groups)
+        self._rows = np.ascontiguousarray(area_weights(height // row_groups, SIDE // row_groups).T)
+        self._pixels = np.empty((row_groups, height // row_groups, SCREEN_WIDTH), np.float32)
+        self._area = np.float32(self._columns[:, 0].sum() * self._rows[0].sum())
 
     def __call__(self, frame: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "84 84"]:
         """One picture; all sums are whole numbers below 2^24, so float32 holds them exactly."""
-        if self._rows is None:
-            fives = frame.reshape(42, 5, SCREEN_WIDTH).astype(np.uint16)
-            middle = fives[:, 2]
-            self._row_sums[:, 0] = 2 * (fives[:, 0] + fives[:, 1]) + middle
-            self._row_sums[:, 1] = 2 * (fives[:, 3] + fives[:, 4]) + middle
-            row_sums = self._row_sums
-        else:
-            row_sums = self._rows @ frame.astype(np.float32)
-        sums = row_sums.reshape(-1, SCREEN_WIDTH // 4) @ self._columns
+        np.copyto(self._pixels, frame.reshape(self._pixels.shape))
+        row_sums = np.matmul(self._rows, self._pixels)
+        sums = row_sums.reshape(-1, len(self._columns)) @ self._columns
         return np.rint(sums / self._area).astype(np.uint8).reshape(SIDE, SIDE)

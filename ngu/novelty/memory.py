@@ -5,7 +5,7 @@ takes direct differences, so that an exact repeat is at a distance of exactly 0:
 |q|^2 - 2 q.x + |x|^2 would cancel where NGU's kernel looks closest.
 """
 
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import faiss
 import numpy as np
@@ -45,7 +45,7 @@ class EpisodicMemory:
         dim: int,
         capacity: int = 30_000,
         k: int = 10,
-        backend: Literal["auto", "faiss", "torch"] = "auto",
+        backend: str = "auto",
         device: torch.device | str = "cpu",
     ) -> None:
         for name, value in (

@@ -1,4 +1,4 @@
-"""Algorithm 1 of Never Give Up (arXiv 2002.06038) as slow loops in float64; imports no library code."""
+"""Algorithm 1 of Never Give Up (arXiv 2002.06038) as slow loops, without the library."""
 
 import math
 

@@ -11,7 +11,8 @@ ATARI = {"epsilon": 1e-4, "cluster_distance": 0.008, "pseudo_count": 0.001, "max
 
 
 def test_two_neighbours_by_hand():
-    # d_n = max(2 / 2 - .5, 0) = .5 and max(.5 / 2 - .5, 0) = 0; K = .5 / 1 and 1; s = sqrt(1.5) + 1.
+    # d_n = max(2 / 2 - .5, 0) = .5 and max(.5 / 2 - .5, 0) = 0; K = .5 / 1 and 1;
+    # s = sqrt(1.5) + 1.
     got = episodic_novelty(
         torch.tensor([[0.5, 2.0, torch.inf]]),
         2.0,
