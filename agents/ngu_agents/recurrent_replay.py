@@ -230,16 +230,19 @@ class RecurrentReplayAgent:
         self._thread.shutdown(wait=True)
 
     def _hand_over(self) -> dict[str, float]:
-        """Wait for the update in progress; give its weights and priorities to the acting side."""
+        """Wait for the update in progress; give its weights and priorities to the acting side.
+
+        Before the first update it gives the observations' moments to the learning side.
+        """
         with self.stopwatch("waiting for the learner"):
             learned = self.finish_update()
-        if learned is None:
-            return {}
         with self.stopwatch("handing over"):
-            self.replay.update_priorities(learned.ids, learned.priorities)
-            self.actor.load_weights(self.learner.network)
             if self.bonus is not None:
                 self.bonus.publish()
+            if learned is None:
+                return {}
+            self.replay.update_priorities(learned.ids, learned.priorities)
+            self.actor.load_weights(self.learner.network)
         return learned.metrics
 
     def _score(self, bonus: IntrinsicReward, step: Step, stepped: np.ndarray) -> np.ndarray:

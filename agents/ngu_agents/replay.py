@@ -280,7 +280,7 @@ class SequenceReplay:
             OSError: If a file cannot be written; those written before stay as they are.
         """
         return {
-            "signature": self._signature(),
+            "signature": self.layout.signature(self.config, self._length),
             "slots_written": self._slots_written,
             "index": self._index.state_dict(),
             "generator": generator_state(self._generator),
@@ -295,12 +295,10 @@ class SequenceReplay:
                 is left as it is.
             DamagedCheckpoint: If a file is missing or damaged; this replay is empty then.
         """
-        expected = self._signature()
-        for name, value in expected.items():
-            if state["signature"].get(name) != value:
-                raise ValueError(
-                    f"the saved replay has {name} {state['signature'].get(name)}, this one {value}"
-                )
+        for name, value in self.layout.signature(self.config, self._length).items():
+            saved = state["signature"].get(name)
+            if saved != value:
+                raise ValueError(f"the saved replay has {name} {saved}, this one {value}")
         self._clear()
         self._files.load(directory, state["files"], state["slots_written"])
         self._index.load_state_dict(state["index"])
@@ -316,23 +314,6 @@ class SequenceReplay:
             states: What `save` returned for the checkpoints that are kept.
         """
         SegmentFiles.prune(directory, [state["files"] for state in states])
-
-    def _signature(self) -> dict[str, Any]:
-        columns = {
-            name: f"{dtype.name} {list(shape)}"
-            for name, (shape, dtype) in self.layout.columns().items()
-        }
-        return {
-            "num_envs": self.layout.num_envs,
-            "recurrent_size": self.layout.recurrent_size,
-            "stack": self.layout.stack,
-            "stack_padding": self.layout.stack_padding,
-            "period": self.config.period,
-            "unroll_length": self.config.unroll_length,
-            "priority_exponent": self.config.priority_exponent,
-            "capacity_steps": self.capacity_steps,
-            **columns,
-        }
 
     def _clear(self) -> None:
         self._slots_written = 0
@@ -356,10 +337,9 @@ class SequenceReplay:
         if t == 0 and not first.all():
             raise ValueError(f"first must be all True in the first slot, got {first}")
         if t >= 2:
-            ended, before = (t - 2) % self._length, (t - 1) % self._length
-            columns = self._columns
-            done = columns["terminated"][ended] | columns["truncated"][ended]
-            self.layout.check_reset(done, columns["first"][before] | first)
+            ring, ended, before = self._columns, (t - 2) % self._length, (t - 1) % self._length
+            done = ring["terminated"][ended] | ring["truncated"][ended]
+            self.layout.check_reset(done, ring["first"][before] | first)
 
 
 def _zero_where(

@@ -176,6 +176,28 @@ class ReplayLayout:
                 "their own (AutoresetMode.NEXT_STEP)"
             )
 
+    def signature(self, config: ReplayConfig, length: int) -> dict[str, int | float | str]:
+        """All that two replays must have in common for one to load what the other saved.
+
+        Args:
+            config: Settings of the replay.
+            length: Slots of its ring.
+        """
+        columns = {
+            name: f"{dtype.name} {list(shape)}" for name, (shape, dtype) in self.columns().items()
+        }
+        return {
+            "num_envs": self.num_envs,
+            "recurrent_size": self.recurrent_size,
+            "stack": self.stack,
+            "stack_padding": self.stack_padding,
+            "period": config.period,
+            "unroll_length": config.unroll_length,
+            "priority_exponent": config.priority_exponent,
+            "capacity_steps": length * self.num_envs,
+            **columns,
+        }
+
     def slot_nbytes(self) -> int:
         """Bytes of one slot, all environments together, recurrent states aside."""
         sizes = (

@@ -102,6 +102,8 @@ class WorkerProcess:
         self._write(data)
 
     def _write(self, data: bytes) -> None:
+        if not self.close.alive:
+            raise RuntimeError("the Atari environments are closed")
         try:
             wire.write_all(self._input, data)
         except BrokenPipeError:

@@ -13,7 +13,7 @@ import numpy as np
 from ngu_envs.checks import require_bool, require_integer
 from ngu_envs.maze_generation import MazePool
 from ngu_envs.vectorized import State, generators_of
-from ngu_envs.walking import FREE_COLOUR, WalkingEnv
+from ngu_envs.walking import WalkingEnv
 
 COLOURS = np.array(
     [[230, 40, 40], [40, 200, 40], [50, 80, 230], [230, 200, 30], [200, 50, 210]], np.uint8
@@ -82,7 +82,7 @@ class DiscoMaze(WalkingEnv):
         cells = self.config.size**2
         draws = -(-cells // _CELLS_PER_DRAW)
         self._tables = _colour_tables()
-        self._colours = np.zeros((self.num_envs, 3, draws), np.uint32)
+        self._colours = np.zeros((3, self.num_envs, draws), np.uint32)
         self._mazes = MazePool(self.config.size, generators_of(self.initial_seed, 2)[1])
 
     def _reseed(self, seed: int) -> None:
@@ -99,18 +99,23 @@ class DiscoMaze(WalkingEnv):
         super()._begin(where)
         if not self.config.colour_noise:
             chosen = np.flatnonzero(where)
-            self._colours[chosen] = self._draw_colours(len(chosen))
+            self._colours[:, chosen] = self._draw_colours(len(chosen))
 
     def _draw_colours(self, count: int) -> np.ndarray:
+        """Colours of all cells of `count` mazes, four to a number, uint32 [3, count, draws]."""
         shape = (count, self._colours.shape[2])
         draws = self._generator.integers(0, _DRAWS, size=shape, dtype=np.uint16)
-        return self._tables[:, draws].swapaxes(0, 1)
+        return np.stack([table.take(draws) for table in self._tables])
 
     def _paint(self) -> np.ndarray:
         if self.config.colour_noise:
             self._colours[...] = self._draw_colours(self.num_envs)
         colours = self._colours.view(np.uint8)[:, :, : self._walls.shape[1]]
-        return np.where(self._walls[:, None] == 1, colours, np.uint8(FREE_COLOUR))
+        pictures = np.empty((self.num_envs, 3, self._walls.shape[1]), np.uint8)
+        for channel in range(3):
+            # Walls are 1 and free cells 0, so this leaves free cells black.
+            np.multiply(colours[channel], self._walls, out=pictures[:, channel])
+        return pictures
 
     def state_dict(self) -> State:
         """Everything that the next steps depend on; the store of mazes as what draws it again."""

@@ -228,7 +228,7 @@ def test_invalid_steps_reach_nothing():
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 def test_no_trace_is_one_step_double_q(seed):
     episode = to_torch(random_episodes(seed, steps=6, batch=3), torch.float64)
     discount = torch.tensor([0.9, 0.99, 0.5], dtype=torch.float64)
@@ -240,7 +240,7 @@ def test_no_trace_is_one_step_double_q(seed):
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 def test_on_policy_with_full_trace_is_the_n_step_return(seed):
     episode = to_torch(random_episodes(seed, steps=6, batch=3), torch.float64)
     for name in ("terminated", "truncated"):
@@ -257,11 +257,12 @@ def test_on_policy_with_full_trace_is_the_n_step_return(seed):
 
 
 @given(st.floats(-1e6, 1e6, width=32), st.sampled_from([0.0, 1e-3, 1e-2, 1.0]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 def test_transform_and_inverse_are_a_pair(x, epsilon):
     value = torch.tensor(x, dtype=torch.float32)
     back = signed_parabolic(signed_hyperbolic(value, epsilon), epsilon)
-    torch.testing.assert_close(back, value, rtol=2e-6, atol=0.0)
+    # Below the smallest normal number, 1.2e-38, digits are lost.
+    torch.testing.assert_close(back, value, rtol=2e-6, atol=1.2e-38)
     exact = h(x, epsilon)
     # The reference itself loses digits where |x| is small.
     torch.testing.assert_close(
