@@ -132,9 +132,9 @@ class Session:
         return self.status() | means
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """The whole state; bulky parts go to files in ``folder``."""
+        """The whole state; what the agent collected goes to files in ``folder``."""
         return {
-            "agent": self.agent.save(folder),
+            "agent": self.agent.save(folder if self.settings.checkpoint.replay else None),
             "loop": self.loop.state_dict(),
             "episodes": self._episodes.state_dict(),
             "figures": self._figures.state_dict(),
@@ -146,20 +146,25 @@ class Session:
     def load(self, folder: Path, state: dict[str, Any]) -> None:
         """Take back what :meth:`save` returned and wrote.
 
-        Environments that cannot be restored begin new episodes.
+        New episodes begin where the environments cannot be restored, or without a replay.
+
+        Raises:
+            DamagedCheckpoint: a file in ``folder`` is damaged.
         """
-        self.agent.load(folder, state["agent"])
+        keep_replay = self.settings.checkpoint.replay
+        whole = self.agent.load(folder if keep_replay else None, state["agent"])
         self.loop.load_state_dict(state["loop"])
         self._figures.load_state_dict(state["figures"])
         self._learned.load_state_dict(state["learned"])
         self._episodes.load_state_dict(state["episodes"])
         self._room_counter.load_state_dict(state["rooms"])
-        if is_restorable(self.envs):
+        if whole and is_restorable(self.envs):
             self.envs.load_state_dict(state["envs"])
-        else:
-            logger.info("these environments cannot be restored: new episodes begin")
-            self._episodes.restart()
-            self.begin()
+            return
+        reason = "these environments cannot be restored" if whole else "there is no replay"
+        logger.info("%s: new episodes begin", reason)
+        self._episodes.restart()
+        self.begin()
 
     def close(self) -> None:
         """Wait for background work and close the environments."""

@@ -43,6 +43,8 @@ class CheckpointConfig:
     """Time between checkpoints; what a crash can cost at most."""
     keep: int = 3
     """How many of the last checkpoints stay on disk."""
+    replay: bool = True
+    """Whether the replay is saved and loaded; without it a resumed run collects a new one."""
 
     def __post_init__(self) -> None:
         if not self.seconds > 0:

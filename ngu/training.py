@@ -124,14 +124,17 @@ class Training:
                     session.load(self._replay_folder, state["session"])
                 except DamagedCheckpoint as error:
                     logger.warning("damaged checkpoint passed over: %s: %s", path, error)
-                    path.unlink()
+                    checkpoints.mark_damaged(path)
                     continue
                 resumed = True
                 self._seconds_before = state["seconds"]
                 logger.info("going on from %s, at %d steps", path, session.loop.steps)
             self._needed[path] = session.agent.files(state["session"]["agent"])
         if not resumed:
-            raise DamagedCheckpoint(f"no checkpoint in {checkpoints.folder} is whole")
+            raise DamagedCheckpoint(
+                f"no checkpoint in {checkpoints.folder} is whole; if only files of the replay are "
+                "damaged, --checkpoint.replay false goes on without it"
+            )
         self._prune()
         self._folder.resume(session.loop.steps)
         self._mark()

@@ -54,12 +54,17 @@ class Agent(Protocol):
         """Figures that are read rather than averaged, such as how full the memory is."""
         ...
 
-    def save(self, folder: Path) -> dict[str, Any]:
-        """The whole state; bulky parts go to files in ``folder``."""
+    def save(self, folder: Path | None) -> dict[str, Any]:
+        """The whole state; what was collected goes to files in ``folder``, None leaves it out."""
         ...
 
-    def load(self, folder: Path, state: dict[str, Any]) -> None:
-        """Take back what :meth:`save` returned and wrote."""
+    def load(self, folder: Path | None, state: dict[str, Any]) -> bool:
+        """Take back what :meth:`save` returned and wrote.
+
+        Returns:
+            Whether episodes can go on; False where nothing collected was loaded, and they have to
+            begin anew.
+        """
         ...
 
     def files(self, state: dict[str, Any]) -> set[str]:

@@ -48,13 +48,14 @@ class RandomAgent:
         """No figures."""
         return {}
 
-    def save(self, folder: Path) -> dict[str, Any]:
+    def save(self, folder: Path | None) -> dict[str, Any]:
         """The generator's state."""
         return {"generator": generator_state(self._space.np_random)}
 
-    def load(self, folder: Path, state: dict[str, Any]) -> None:
+    def load(self, folder: Path | None, state: dict[str, Any]) -> bool:
         """Take back what :meth:`save` returned."""
         set_generator_state(self._space.np_random, state["generator"])
+        return True
 
     def files(self, state: dict[str, Any]) -> set[str]:
         """None."""

@@ -192,14 +192,18 @@ class RecurrentReplayAgent:
             "replay_gb": self.replay.filled_bytes / 1e9,
         }
 
-    def save(self, folder: Path) -> dict[str, Any]:
-        """The whole state, a running update included; the replay goes to files in ``folder``."""
+    def save(self, folder: Path | None) -> dict[str, Any]:
+        """The whole state, a running update included.
+
+        Args:
+            folder: where the replay's files are; None leaves the replay out.
+        """
         update = self.finish_update()
         return {
             "learner": self.learner.state_dict(),
             "actor": self.actor.state_dict(),
             "bonus": None if self.bonus is None else self.bonus.state_dict(),
-            "replay": self.replay.save(folder),
+            "replay": None if folder is None else self.replay.save(folder),
             "update": None if update is None else update._asdict(),
             "steps": self._steps,
             "credit": self._credit,
@@ -207,23 +211,38 @@ class RecurrentReplayAgent:
             "done": self._done,
         }
 
-    def load(self, folder: Path, state: dict[str, Any]) -> None:
-        """Take back what :meth:`save` returned and wrote."""
+    def load(self, folder: Path | None, state: dict[str, Any]) -> bool:
+        """Take back what :meth:`save` returned and wrote.
+
+        Args:
+            folder: where the replay's files are; None leaves the replay empty.
+            state: what :meth:`save` returned.
+
+        Returns:
+            Whether the replay was loaded; where it was not, all episodes have to begin anew.
+
+        Raises:
+            DamagedCheckpoint: a file of the replay is damaged.
+        """
+        whole = folder is not None and state["replay"] is not None
+        if whole:
+            self.replay.load(folder, state["replay"])
         self.learner.load_state_dict(state["learner"])
         self.actor.load_state_dict(state["actor"])
         if self.bonus is not None:
             self.bonus.load_state_dict(state["bonus"])
-        self.replay.load(folder, state["replay"])
         self._update = None
-        if state["update"] is not None:
+        if whole and state["update"] is not None:
             self._update = Future()
             self._update.set_result(Learned(**state["update"]))
-        self._steps, self._credit = state["steps"], state["credit"]
+        self._steps, self._credit = state["steps"], state["credit"] if whole else 0.0
         self._observation, self._done = state["observation"], state["done"]
+        return whole
 
     def files(self, state: dict[str, Any]) -> set[str]:
         """Names of the replay's files that a state returned by :meth:`save` needs."""
-        return {file["name"] for file in state["replay"]["files"]}
+        replay = state["replay"]
+        return set() if replay is None else {file["name"] for file in replay["files"]}
 
     def close(self) -> None:
         """Wait for the update in progress and end its thread."""

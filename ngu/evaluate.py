@@ -1,0 +1,294 @@
+"""The command that evaluates: ``python -m ngu.evaluate RUN``.
+
+Plays whole episodes with policies of a trained run, nothing learned, and prints what each reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+from rich.console import Console
+from rich.progress import Progress
+
+from ngu.checkpoint import DamagedCheckpoint
+from ngu.console import log_to_console
+from ngu.evaluation import Episode, Recording, play
+from ngu.pictures import draws, pictures
+from ngu.players import FamilyPlayer, Player, RandomPlayer
+from ngu.policy_table import policy_row, print_table
+from ngu.run_folder import RunFolder
+from ngu.seeding import Seeds
+from ngu.session import make_envs
+from ngu.settings import SettingsError, TrainSettings, parse, resolve_device
+from ngu.video import check_video, compose, write_video
+
+logger = logging.getLogger("ngu")
+
+MOST_ENVS = 32
+"""Environments that play together, unless more policies are asked for."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code, 2 for what the user has to mend."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    log_to_console()
+    try:
+        return _evaluate(_parser().parse_args(arguments))
+    except (SettingsError, FileNotFoundError, DamagedCheckpoint) as error:
+        logger.error("%s", error)
+        return 2
+    except KeyboardInterrupt:
+        logger.info("stopped")
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ngu.evaluate",
+        description="Play whole episodes with policies of a trained run, nothing learned, and "
+        "print what each policy reached. The run's folder is only read.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    parser.add_argument(
+        "--episodes", type=_at_least(1), default=4, metavar="N", help="of each policy (%(default)s)"
+    )
+    parser.add_argument(
+        "--policies",
+        type=_policies,
+        metavar="I,J,...",
+        help="indices of policies of the family, from 0, which exploits, up to the one that "
+        'explores most; "all" for all (by default up to 8, spread from the first to the last)',
+    )
+    parser.add_argument(
+        "--epsilon",
+        type=_share,
+        default=0.01,
+        metavar="SHARE",
+        help="share of random actions (%(default)s, the paper's; it takes 0 on Disco Maze)",
+    )
+    parser.add_argument(
+        "--max-steps",
+        type=_at_least(1),
+        default=27_000,
+        metavar="N",
+        help="steps after which an episode is cut (%(default)s, 30 minutes of Atari)",
+    )
+    parser.add_argument(
+        "--seed", type=_at_least(0), default=0, help="of episodes and random actions (%(default)s)"
+    )
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where networks run; auto takes CUDA where there is one",
+    )
+    parser.add_argument(
+        "--video",
+        type=Path,
+        metavar="FILE",
+        help="write an episode as .mp4 or .gif, its novelty under the picture; an existing file "
+        "is replaced",
+    )
+    parser.add_argument(
+        "--video-policy",
+        type=_at_least(0),
+        metavar="I",
+        help="whose first episode the video shows, one of those played (the last)",
+    )
+    parser.add_argument("--json", action="store_true", help="end with one JSON object")
+    return parser
+
+
+def _at_least(minimum: int) -> Any:
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f"expected at least {minimum}, got {value}")
+        return value
+
+    return convert
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number in [0, 1], got {text}")
+    return value
+
+
+def _policies(text: str) -> list[int] | str:
+    if text == "all":
+        return text
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected indices as in 0,5,31, or all, got {text!r}"
+        ) from None
+
+
+def _evaluate(known: argparse.Namespace) -> int:
+    folder = RunFolder.open(known.run)
+    settings, _, _ = parse([], "ngu.evaluate", base=folder.path / "config.yaml")
+    settings = dataclasses.replace(settings, device=known.device)
+    resolve_device(settings.device)
+    policies = _chosen(known.policies, settings)
+    if known.video is not None:
+        check_video(known.video)
+    elif known.video_policy is not None:
+        raise SettingsError("--video-policy is of use with --video FILE only")
+    shown = policies[-1] if known.video_policy is None else known.video_policy
+    if shown not in policies:
+        raise SettingsError(f"--video-policy must be one of those played, {policies}, got {shown}")
+    path, state = folder.checkpoints.latest()
+    slots = len(policies) * known.episodes
+    envs = _make_envs(settings, min(slots, max(MOST_ENVS, len(policies))), known.seed)
+    try:
+        if known.video is not None and not draws(envs):
+            raise SettingsError(f"{settings.env} has no picture to make a video of")
+        player = _player(settings, envs, state, path, known)
+        recording = Recording(policies.index(shown)) if known.video is not None else None
+        steps = state["session"]["loop"]["steps"]
+        who = _named(policies, settings)
+        logger.info("%s after %d steps: %d episodes of %s", path.name, steps, known.episodes, who)
+        episodes = _played(envs, player, policies, recording, known)
+    finally:
+        envs.close()
+    progress = envs.metadata.get("progress")
+    rows = [policy_row(policy, episodes, settings, progress) for policy in policies]
+    print_table(rows, f"{settings.agent} on {settings.env}, {path.name}, epsilon {known.epsilon}")
+    if recording is not None:
+        title = settings.agent if settings.agent == "random" else f"policy {shown}"
+        frames = compose(
+            pictures(recording, envs, settings), recording.novelty, recording.rewards, title
+        )
+        write_video(known.video, frames)
+        logger.info("video: %s, %d steps", known.video, len(recording.rewards))
+    if known.json:
+        content = {
+            "run": str(folder.path),
+            "env": settings.env,
+            "agent": settings.agent,
+            "checkpoint": path.name,
+            "steps": steps,
+            "seed": known.seed,
+            "epsilon": known.epsilon,
+            "policies": rows,
+        }
+        sys.stdout.write(json.dumps(content) + "\n")
+    return 0
+
+
+def _chosen(asked: list[int] | str | None, settings: TrainSettings) -> list[int]:
+    """The policies to play; the random agent has one, without an index of its own."""
+    if settings.agent == "random":
+        if asked is not None:
+            raise SettingsError("--policies is of no use here: the random agent has no policies")
+        return [0]
+    count = settings.learning.num_policies
+    if asked is None:
+        return _spread(count)
+    policies = list(range(count)) if isinstance(asked, str) else asked
+    _check_policies(policies, count)
+    return policies
+
+
+def _named(policies: Sequence[int], settings: TrainSettings) -> str:
+    if settings.agent == "random":
+        return "random actions"
+    count = settings.learning.num_policies
+    if len(policies) == count:
+        return f"each of the {count} policies"
+    return f"policies {', '.join(map(str, policies))} of {count} (--policies chooses others)"
+
+
+def _make_envs(settings: TrainSettings, num_envs: int, seed: int) -> VectorEnv:
+    try:
+        # Not the run's own seed: its first episodes would be those that it was trained on.
+        return make_envs(settings, num_envs, Seeds(seed).integer("evaluation environments"))
+    except (ValueError, TypeError, ImportError) as error:
+        raise SettingsError(str(error)) from error
+
+
+def _player(
+    settings: TrainSettings, envs: VectorEnv, state: Any, path: Path, known: argparse.Namespace
+) -> Player:
+    if settings.agent == "random":
+        return RandomPlayer(envs, seed=known.seed)
+    try:
+        return FamilyPlayer(
+            envs,
+            settings,
+            state["session"]["agent"],
+            epsilon=known.epsilon,
+            seed=known.seed,
+            device=resolve_device(settings.device),
+        )
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError(f"{path} does not fit the settings of its run: {reason}") from error
+
+
+def _played(
+    envs: VectorEnv,
+    player: Player,
+    policies: Sequence[int],
+    recording: Recording | None,
+    known: argparse.Namespace,
+) -> list[Episode]:
+    console = Console(stderr=True)
+    episodes = []
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("episodes", total=len(policies) * known.episodes)
+        for episode in play(
+            envs,
+            player,
+            policies,
+            known.episodes,
+            max_steps=known.max_steps,
+            recording=recording,
+        ):
+            episodes.append(episode)
+            bar.advance(task)
+    return episodes
+
+
+def _spread(num_policies: int, most: int = 8) -> list[int]:
+    """At most ``most`` policies spread evenly over a family, its first and last among them."""
+    spread = np.linspace(0, num_policies - 1, min(num_policies, most))
+    return [int(index) for index in np.rint(spread)]
+
+
+def _check_policies(policies: Sequence[int], num_policies: int) -> None:
+    """Check indices of policies.
+
+    Raises:
+        SettingsError: One is not in the family, or comes twice.
+    """
+    for index in policies:
+        if not 0 <= index < num_policies:
+            raise SettingsError(
+                f"there is no policy {index}: this family has {num_policies}, counted from 0"
+            )
+        if policies.count(index) > 1:
+            raise SettingsError(f"policies must be different ones, got {index} twice")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""What a recorded episode looked like, in colour: it is played once more where it can be drawn.
+
+Agents see small grey frames; people would rather see the game. A recording holds where its episode
+began and what was done, so the same episode can be run again beside the training environments, in
+one that draws.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import ale_py
+import gymnasium
+import numpy as np
+from ale_py import roms
+from gymnasium.vector import VectorEnv
+from jaxtyping import UInt8
+
+from ngu.evaluation import Recording
+from ngu.settings import SettingsError, TrainSettings
+from ngu_envs.atari import AtariEnvs
+from ngu_envs.registered import SeededVectorEnv
+
+logger = logging.getLogger(__name__)
+
+Picture = UInt8[np.ndarray, "height width 3"]
+
+_WIDTH = 420
+# The console's pixels are about twice as wide as they are high.
+_ATARI_ZOOM = (2, 3)
+
+
+def draws(envs: VectorEnv) -> bool:
+    """Whether `pictures` can show episodes of these environments."""
+    space = envs.single_observation_space
+    if isinstance(envs, SeededVectorEnv):
+        return "rgb_array" in (envs.metadata.get("render_modes") or [])
+    return isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 3
+
+
+def pictures(recording: Recording, envs: VectorEnv, settings: TrainSettings) -> Iterator[Picture]:
+    """Yield a picture of the state after each step of a recorded episode.
+
+    Args:
+        recording: Of the episode.
+        envs: That it was played in, in their first round; they may be closed.
+        settings: That the environments were made with.
+
+    Raises:
+        SettingsError: The environment cannot be drawn; says why.
+    """
+    if isinstance(envs, AtariEnvs):
+        return _atari(recording, envs)
+    if isinstance(envs, SeededVectorEnv):
+        return _rendered(recording, envs, settings)
+    return _observations(recording, envs.single_observation_space)
+
+
+def _observations(recording: Recording, space: gymnasium.Space[Any]) -> Iterator[Picture]:
+    """Observations [C, H, W], their largest value white; other than 3 channels as the last one."""
+    assert isinstance(space, gymnasium.spaces.Box)
+    scale = 255 / float(space.high.max())
+    for observation in recording.observations:
+        channels = observation if len(observation) == 3 else observation[[-1] * 3]
+        picture = np.rint(channels.transpose(1, 2, 0) * scale).astype(np.uint8)
+        yield _enlarged(picture)
+
+
+def _atari(recording: Recording, envs: AtariEnvs) -> Iterator[Picture]:
+    """The console's own screen, from an emulator of our own that is set to the same state."""
+    assert recording.initial_state is not None
+    settings = envs.config.settings
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    emulator = ale_py.ALEInterface()
+    emulator.setFloat("repeat_action_probability", settings.sticky_probability)
+    emulator.loadROM(str(roms.get_rom_path(envs.rom)))
+    game = recording.initial_state["games"][recording.env]
+    # It holds the emulator's random numbers too, so sticky actions fall as they did.
+    emulator.restoreState(ale_py.ALEState(game["emulator"].tobytes()))
+    full = settings.full_action_set
+    actions = emulator.getLegalActionSet() if full else emulator.getMinimalActionSet()
+    for action, reward in zip(recording.actions, recording.rewards, strict=True):
+        paid = 0.0
+        for _ in range(settings.action_repeat):
+            paid += emulator.act(actions[action])
+            if emulator.game_over(with_truncation=False):
+                break
+        _compare(paid, reward)
+        yield emulator.getScreenRGB().repeat(_ATARI_ZOOM[0], 0).repeat(_ATARI_ZOOM[1], 1)
+
+
+def _rendered(recording: Recording, envs: VectorEnv, settings: TrainSettings) -> Iterator[Picture]:
+    """What the environment itself draws, begun with the same seed."""
+    try:
+        env = gymnasium.make(settings.env, render_mode="rgb_array", **(settings.options or {}))
+    except gymnasium.error.Error as error:
+        raise SettingsError(f"{settings.env} cannot be drawn: {error}") from error
+    try:
+        env.reset(seed=envs.initial_seed + recording.env)
+        for action, reward in zip(recording.actions, recording.rewards, strict=True):
+            _, paid, _, _, _ = env.step(action)
+            _compare(float(paid), reward)
+            yield _enlarged(np.asarray(env.render(), dtype=np.uint8))
+    finally:
+        env.close()
+
+
+def _compare(paid: float, reward: float) -> None:
+    if np.float32(paid) != np.float32(reward):
+        raise RuntimeError(
+            f"the episode did not repeat: a step paid {paid} that had paid {reward}, so the "
+            "environment does more than its seed and its actions decide and cannot be drawn"
+        )
+
+
+def _enlarged(picture: Picture) -> Picture:
+    """A picture about 420 wide, each pixel as a square."""
+    zoom = max(1, round(_WIDTH / picture.shape[1]))
+    return picture.repeat(zoom, 0).repeat(zoom, 1)

@@ -1,0 +1,179 @@
+"""Who plays an evaluation: the policies of a trained family, or random actions.
+
+Source: Never Give Up (arXiv 2002.06038), tables 6 and 7: evaluation is greedy but for a small share
+of random actions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+
+from ngu.novelty.ngu import NGU
+from ngu.precision import resolve_precision
+from ngu.seeding import Seeds
+from ngu.settings import TrainSettings
+from ngu_agents.acting import Actor
+from ngu_agents.base import Step
+from ngu_agents.networks import RecurrentQNetwork
+from ngu_agents.random_agent import RandomAgent
+
+Figures = dict[str, np.ndarray]
+
+
+class Player(Protocol):
+    """Plays one policy in each of E environments."""
+
+    def begin(self, observation: np.ndarray, policies: np.ndarray) -> None:
+        """Begin an episode everywhere, from observations [E, ...], with policies [E]."""
+        ...
+
+    def act(self) -> np.ndarray:
+        """Actions [E] for the last observations."""
+        ...
+
+    def observe(self, step: Step, playing: np.ndarray) -> Figures:
+        """Take what came of the actions; returns [E] figures by name.
+
+        Args:
+            step: The environments' answer.
+            playing: False [E] where the episode is over and the step means nothing.
+        """
+        ...
+
+
+class RandomPlayer:
+    """Plays uniformly drawn actions, whatever the policy.
+
+    Args:
+        envs: The environments to play in.
+        seed: Of the actions.
+    """
+
+    def __init__(self, envs: VectorEnv, *, seed: int) -> None:
+        self._agent = RandomAgent(envs.single_action_space, envs.num_envs, seed=seed)
+
+    def begin(self, observation: np.ndarray, policies: np.ndarray) -> None:
+        """Nothing to take note of."""
+
+    def act(self) -> np.ndarray:
+        """Actions [E], uniformly drawn."""
+        return self._agent.act()
+
+    def observe(self, step: Step, playing: np.ndarray) -> Figures:
+        """No figures."""
+        return {}
+
+
+class FamilyPlayer:
+    """Plays the policies of a trained family, and measures the novelty that they reach.
+
+    The novelty is that of training, with its running statistics as they stood and each episode in
+    a memory of its own.
+
+    Args:
+        envs: The environments to play in.
+        settings: Of the run.
+        state: Its agent's state, as a checkpoint holds it; the replay is not needed.
+        epsilon: Share of random actions.
+        seed: Of the random actions.
+        device: Where the networks play.
+
+    Raises:
+        TypeError: The action space is not Discrete.
+        KeyError, RuntimeError, ValueError: The state is not of a run with these settings.
+    """
+
+    def __init__(
+        self,
+        envs: VectorEnv,
+        settings: TrainSettings,
+        state: Mapping[str, Any],
+        *,
+        epsilon: float,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        observation_space, action_space = envs.single_observation_space, envs.single_action_space
+        if not isinstance(action_space, gymnasium.spaces.Discrete):
+            raise TypeError(f"action_space must be Discrete, got {action_space}")
+        self._device = device
+        self._epsilons = np.full(envs.num_envs, epsilon)
+        self._generator = Seeds(seed).numpy("evaluation acting")
+        self._action_start = int(action_space.start)
+        learning = settings.learning
+        network = RecurrentQNetwork(
+            observation_space,
+            num_actions=int(action_space.n),
+            num_policies=learning.num_policies,
+            features=learning.features,
+            hidden=learning.hidden,
+            generator=Seeds(seed).torch("evaluation network"),
+        )
+        network.load_state_dict(state["learner"]["network"])
+        self._network = network.to(device, resolve_precision(settings.precision, device))
+        self._bonus: NGU | None = None
+        if settings.bonus == "ngu":
+            self._bonus = NGU(
+                observation_space,
+                action_space,
+                envs.num_envs,
+                config=dataclasses.replace(settings.novelty, episodes_per_memory=1),
+                device=device,
+                precision=settings.precision,
+            )
+            load_learned(self._bonus, state["bonus"])
+
+    def begin(self, observation: np.ndarray, policies: np.ndarray) -> None:
+        """Begin an episode everywhere, from observations [E, ...], with policies [E]."""
+        self._observation = observation
+        self._actor = Actor(
+            self._network,
+            self._epsilons,
+            generator=self._generator,
+            device=self._device,
+            policies=policies,
+        )
+        if self._bonus is not None:
+            self._bonus.begin(observation)
+
+    def act(self) -> np.ndarray:
+        """Actions [E] for the last observations."""
+        action, _ = self._actor.act(self._observation)
+        return action + self._action_start
+
+    def observe(self, step: Step, playing: np.ndarray) -> Figures:
+        """Score the states reached where ``playing``; returns intrinsic reward and its parts."""
+        figures: Figures = {}
+        reward_int = np.zeros(len(playing), dtype=np.float32)
+        if self._bonus is not None:
+            action = self._actor.action + self._action_start
+            reward_int = self._bonus.score(self._observation, action, step.observation, playing)
+            figures = {"intrinsic_reward": reward_int, **self._bonus.parts}
+        self._actor.observe(step.reward, reward_int, first=np.zeros(len(playing), dtype=bool))
+        self._observation = step.observation
+        return figures
+
+
+def load_learned(bonus: NGU, state: Mapping[str, Any]) -> None:
+    """Give a bonus the networks and running statistics of another one, and freeze the latter.
+
+    Args:
+        bonus: Of any number of environments, none of which has begun an episode.
+        state: What ``state_dict`` of the other one returned.
+
+    Raises:
+        KeyError, RuntimeError, ValueError: The state is of other networks or spaces.
+    """
+    fresh, saved = bonus.get_extra_state(), state["_extra_state"]
+    # Memories and episode counts are those of the environments that the other one played in.
+    of_environments = {name: fresh[name] for name in ("memory", "version", "episodes")}
+    bonus.load_state_dict({**state, "_extra_state": {**saved, **of_environments}})
+    bonus.publish()
+    bonus.eval()
