@@ -112,9 +112,9 @@ def _bench_train(seconds: float, as_json: bool, arguments: Sequence[str]) -> int
 def _measure_training(
     session: Session, folder: RunFolder, seconds: float
 ) -> tuple[int, float, dict[str, Stage]]:
-    log_point = 0
-    start: float | None = None
-    first_step = 0
+    log_point = first_step = steps = 0
+    updates = 0.0
+    start = now = float("nan")
     clocks = {"acting": [session.loop.stopwatch, session.agent.stopwatch], "learner": []}
     if isinstance(session.agent, RecurrentReplayAgent):
         clocks["learner"].append(session.agent.learner.stopwatch)
@@ -123,18 +123,17 @@ def _measure_training(
             log_point = progress.steps // session.settings.log.steps
             with session.loop.stopwatch("logging"):
                 folder.log(session.collect())
-        now = time.perf_counter()
-        if start is None:
+        now, steps = time.perf_counter(), progress.steps
+        if np.isnan(start):
             warm = session.agent.status().get("updates", WARM_UP_UPDATES) >= WARM_UP_UPDATES
             if warm:
-                start, first_step = now, progress.steps
+                start, first_step = now, steps
                 for watch in (w for watches in clocks.values() for w in watches):
                     watch.reset()
                 updates = session.agent.status().get("updates", 0)
         elif now - start >= seconds:
             break
-    assert start is not None
-    elapsed, steps = now - start, progress.steps - first_step
+    elapsed, steps = now - start, steps - first_step
     updates = session.agent.status().get("updates", 0) - updates
     calls = steps / session.settings.num_envs
     flops = _training_flops(session)
@@ -254,7 +253,8 @@ def _play(
                 batch.append((observations[t], actions[t], observations[t + 1]))
             if len(batch) * len(done) >= 128 or t == len(actions) - 1:
                 now = time.perf_counter()
-                bonus.update(*(np.concatenate(parts) for parts in zip(*batch, strict=True)))
+                before, taken, after = (np.concatenate(part) for part in zip(*batch, strict=True))
+                bonus.update(before, taken, after)
                 spent["update"] += time.perf_counter() - now
                 batch = []
         if warm:

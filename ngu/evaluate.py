@@ -36,6 +36,9 @@ logger = logging.getLogger("ngu")
 MOST_ENVS = 32
 """Environments that play together, unless more policies are asked for."""
 
+MOST_POLICIES = 8
+"""Policies that play unless others are asked for."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code, 2 for what the user has to mend."""
@@ -43,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log_to_console()
     try:
         return _evaluate(_parser().parse_args(arguments))
-    except (SettingsError, FileNotFoundError, DamagedCheckpoint) as error:
+    except (SettingsError, OSError, DamagedCheckpoint) as error:
         logger.error("%s", error)
         return 2
     except KeyboardInterrupt:
@@ -173,12 +176,15 @@ def _evaluate(known: argparse.Namespace) -> int:
     progress = envs.metadata.get("progress")
     rows = [policy_row(policy, episodes, settings, progress) for policy in policies]
     print_table(rows, f"{settings.agent} on {settings.env}, {path.name}, epsilon {known.epsilon}")
-    if recording is not None:
+    if known.video is not None and recording is not None:
         title = settings.agent if settings.agent == "random" else f"policy {shown}"
         frames = compose(
             pictures(recording, envs, settings), recording.novelty, recording.rewards, title
         )
-        write_video(known.video, frames)
+        try:
+            write_video(known.video, frames)
+        except OSError as error:
+            raise SettingsError(f"video cannot be written to {known.video}: {error}") from error
         logger.info("video: %s, %d steps", known.video, len(recording.rewards))
     if known.json:
         content = {
@@ -269,9 +275,9 @@ def _played(
     return episodes
 
 
-def _spread(num_policies: int, most: int = 8) -> list[int]:
-    """At most ``most`` policies spread evenly over a family, its first and last among them."""
-    spread = np.linspace(0, num_policies - 1, min(num_policies, most))
+def _spread(num_policies: int) -> list[int]:
+    """At most 8 policies spread evenly over a family, its first and last among them."""
+    spread = np.linspace(0, num_policies - 1, min(num_policies, MOST_POLICIES))
     return [int(index) for index in np.rint(spread)]
 
 

@@ -11,7 +11,8 @@ from gymnasium.vector import VectorEnv
 
 from ngu.players import Figures, Player
 from ngu_agents.base import Step
-from ngu_envs import RoomCounter, is_restorable
+from ngu_envs import RoomCounter
+from ngu_envs.vectorized import RestorableVectorEnv
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Recording:
 
     def begin(self, envs: VectorEnv) -> None:
         """Note where the episode begins, right after the environments were reset."""
-        if is_restorable(envs):
-            self.initial_state = envs.state_dict()  # pyright: ignore[reportAttributeAccessIssue]
+        if isinstance(envs, RestorableVectorEnv):
+            self.initial_state = envs.state_dict()
 
     def add(
         self, observation: np.ndarray, action: np.ndarray, reward: np.ndarray, figures: Figures

@@ -1,4 +1,4 @@
-"""Running mean and standard deviation of everything seen, in float64.
+"""Running mean and standard deviation of everything seen, or of what was seen lately, in float64.
 
 Batches are merged with the update of Chan, Golub and LeVeque (1979), which does not cancel as the
 difference of two sums of squares would.
@@ -23,10 +23,21 @@ class RunningMoments:
     Args:
         shape: Shape of one value.
         device: Where the moments are kept.
+        window: Values that the moments remember: from then on what was seen before counts as this
+            many values whenever a batch is merged, so that old values fade exponentially. None
+            lets all values count the same.
     """
 
-    def __init__(self, shape: tuple[int, ...] = (), device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...] = (),
+        device: torch.device | str = "cpu",
+        window: int | None = None,
+    ) -> None:
+        if window is not None and window < 1:
+            raise ValueError(f"window must be at least 1, got {window}")
         self.count = 0
+        self.window = window
         self._mean = torch.zeros(shape, dtype=torch.float64, device=device)
         self._squares = torch.zeros(shape, dtype=torch.float64, device=device)
 
@@ -66,7 +77,7 @@ class RunningMoments:
             self._merge_deviations(batch, total / batch, (values - total / batch).square().sum(0))
 
     def copy_(self, other: "RunningMoments") -> None:
-        """Become what another one is; values are copied, nothing is shared."""
+        """Become what another one is, the window aside; values are copied, nothing is shared."""
         self.count = other.count
         self._mean.copy_(other._mean)
         self._squares.copy_(other._squares)
@@ -100,6 +111,9 @@ class RunningMoments:
             self._merge_deviations(batch, mean, squares.addcmul_(mean, total, value=-1.0))
 
     def _merge_deviations(self, batch: int, mean: Tensor, squares: Tensor) -> None:
+        if self.window is not None and self.count > self.window:
+            self._squares.mul_(self.window / self.count)
+            self.count = self.window
         count = self.count + batch
         delta = mean.sub_(self._mean)
         self._squares.add_(squares).addcmul_(delta, delta, value=self.count * batch / count)

@@ -7,7 +7,6 @@ one that draws.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,8 +21,6 @@ from ngu.evaluation import Recording
 from ngu.settings import SettingsError, TrainSettings
 from ngu_envs.atari import AtariEnvs
 from ngu_envs.registered import SeededVectorEnv
-
-logger = logging.getLogger(__name__)
 
 Picture = UInt8[np.ndarray, "height width 3"]
 
@@ -49,7 +46,7 @@ def pictures(recording: Recording, envs: VectorEnv, settings: TrainSettings) -> 
         settings: That the environments were made with.
 
     Raises:
-        SettingsError: The environment cannot be drawn; says why.
+        SettingsError: The environment cannot be drawn, or the episode does not repeat; says why.
     """
     if isinstance(envs, AtariEnvs):
         return _atari(recording, envs)
@@ -69,7 +66,11 @@ def _observations(recording: Recording, space: gymnasium.Space[Any]) -> Iterator
 
 
 def _atari(recording: Recording, envs: AtariEnvs) -> Iterator[Picture]:
-    """The console's own screen, from an emulator of our own that is set to the same state."""
+    """The console's own screen, from an emulator of our own that is set to the same state.
+
+    As in the observations, the brighter of an action's last two frames: many games draw some
+    things in every second frame only.
+    """
     assert recording.initial_state is not None
     settings = envs.config.settings
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
@@ -83,39 +84,47 @@ def _atari(recording: Recording, envs: AtariEnvs) -> Iterator[Picture]:
     actions = emulator.getLegalActionSet() if full else emulator.getMinimalActionSet()
     for action, reward in zip(recording.actions, recording.rewards, strict=True):
         paid = 0.0
-        for _ in range(settings.action_repeat):
+        screens: list[np.ndarray] = []
+        for frame in range(settings.action_repeat):
             paid += emulator.act(actions[action])
-            if emulator.game_over(with_truncation=False):
+            over = emulator.game_over(with_truncation=False)
+            if frame >= settings.action_repeat - 2 or over:
+                screens.append(emulator.getScreenRGB())
+            if over:
                 break
         _compare(paid, reward)
-        yield emulator.getScreenRGB().repeat(_ATARI_ZOOM[0], 0).repeat(_ATARI_ZOOM[1], 1)
+        picture = np.maximum(screens[0], screens[-1])
+        yield picture.repeat(_ATARI_ZOOM[0], 0).repeat(_ATARI_ZOOM[1], 1)
 
 
-def _rendered(recording: Recording, envs: VectorEnv, settings: TrainSettings) -> Iterator[Picture]:
+def _rendered(
+    recording: Recording, envs: SeededVectorEnv, settings: TrainSettings
+) -> Iterator[Picture]:
     """What the environment itself draws, begun with the same seed."""
+    env: gymnasium.Env[Any, Any] | None = None
     try:
         env = gymnasium.make(settings.env, render_mode="rgb_array", **(settings.options or {}))
-    except gymnasium.error.Error as error:
-        raise SettingsError(f"{settings.env} cannot be drawn: {error}") from error
-    try:
         env.reset(seed=envs.initial_seed + recording.env)
         for action, reward in zip(recording.actions, recording.rewards, strict=True):
             _, paid, _, _, _ = env.step(action)
             _compare(float(paid), reward)
             yield _enlarged(np.asarray(env.render(), dtype=np.uint8))
+    except gymnasium.error.Error as error:
+        raise SettingsError(f"{settings.env} cannot be drawn: {error}") from error
     finally:
-        env.close()
+        if env is not None:
+            env.close()
 
 
 def _compare(paid: float, reward: float) -> None:
     if np.float32(paid) != np.float32(reward):
-        raise RuntimeError(
+        raise SettingsError(
             f"the episode did not repeat: a step paid {paid} that had paid {reward}, so the "
             "environment does more than its seed and its actions decide and cannot be drawn"
         )
 
 
-def _enlarged(picture: Picture) -> Picture:
+def _enlarged(picture: Picture) -> UInt8[np.ndarray, "zoomed_height zoomed_width 3"]:
     """A picture about 420 wide, each pixel as a square."""
     zoom = max(1, round(_WIDTH / picture.shape[1]))
     return picture.repeat(zoom, 0).repeat(zoom, 1)

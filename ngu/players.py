@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -27,6 +27,7 @@ from ngu_agents.random_agent import RandomAgent
 Figures = dict[str, np.ndarray]
 
 
+@runtime_checkable
 class Player(Protocol):
     """Plays one policy in each of E environments."""
 

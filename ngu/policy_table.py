@@ -49,6 +49,7 @@ def policy_row(
 
 
 def print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
+    """Print the rows that `policy_row` made on standard output."""
     place = next((name for name in _PLACES.values() if name in rows[0]), None)
     table = Table(title=title, title_justify="left")
     columns = {
@@ -70,7 +71,7 @@ def print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
     Console(width=None if os.isatty(1) else 120).print(table)
 
 
-def _shown(name: str, value: float | None) -> str:
+def _shown(name: str, value: int | float | None) -> str:
     if value is None:
         return "random" if name == "policy" else "-"
     if name == "gamma":

@@ -35,10 +35,11 @@ def use_threads(device: torch.device) -> None:
 
 def make_envs(settings: TrainSettings, num_envs: int, seed: int) -> VectorEnv:
     """The environments of a run's settings."""
-    options = settings.options
-    if dataclasses.is_dataclass(options) and not isinstance(options, type):
-        options = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
-    return make(settings.env, num_envs, seed, **(options or {}))
+    options: dict[str, Any] = settings.options or {}
+    if dataclasses.is_dataclass(settings.options):
+        fields = dataclasses.fields(settings.options)
+        options = {field.name: getattr(settings.options, field.name) for field in fields}
+    return make(settings.env, num_envs, seed, **options)
 
 
 def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:

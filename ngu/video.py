@@ -106,7 +106,7 @@ def compose(
     novelty: Sequence[float],
     rewards: Sequence[float],
     title: str,
-) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+) -> Iterator[UInt8[np.ndarray, "frame_height frame_width 3"]]:
     """Put title, return so far and novelty under each picture.
 
     Args:

@@ -87,3 +87,23 @@ def test_wrong_shapes_are_refused_and_change_nothing():
     assert moments.count == 0
     with pytest.raises(ValueError, match=r"shape \[2\], got \[\]"):
         moments.load_state_dict(RunningMoments().state_dict())
+
+
+def test_a_window_lets_old_values_fade():
+    moments = RunningMoments((), window=10)
+    moments.update(torch.full((10,), 100.0))
+    assert moments.mean == pytest.approx(100.0)
+    assert moments.std == pytest.approx(0.0)
+    # Ten values weigh as much as all before: mean 50, half the values 50 away from it.
+    moments.update(torch.zeros(10))
+    assert moments.mean == pytest.approx(50.0)
+    assert moments.std == pytest.approx(50.0)
+    # What was seen counts as ten values of variance 2,500, and ten new zeros halve the mean.
+    moments.update(torch.zeros(10))
+    assert moments.mean == pytest.approx(25.0)
+    assert moments.std == pytest.approx((0.5 * (2500.0 + 25.0**2) + 0.5 * 25.0**2) ** 0.5)
+
+
+def test_a_window_below_one_is_refused():
+    with pytest.raises(ValueError, match="window must be at least 1, got 0"):
+        RunningMoments((), window=0)

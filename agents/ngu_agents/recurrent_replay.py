@@ -41,7 +41,8 @@ class RecurrentReplayAgent:
         config: the agent's settings.
         replay: the replay's settings.
         seed: of all its generators.
-        stack: frames that the environments stack along an observation's first axis.
+        stack: frames that the environments stack along an observation's first axis, newest last,
+            zeros before an episode's first.
         device: where networks live.
         precision: of the heavy layers, see :func:`ngu.precision.resolve_precision`.
 
@@ -111,6 +112,7 @@ class RecurrentReplayAgent:
             recurrent_size=config.hidden,
             generator=seeds.numpy("replay"),
             stack=stack,
+            stack_padding="zero",
         )
         self._steps_per_update = config.batch_size * replay.trace_length / config.replay_ratio
         self._steps = 0
@@ -224,9 +226,10 @@ class RecurrentReplayAgent:
         Raises:
             DamagedCheckpoint: a file of the replay is damaged.
         """
-        whole = folder is not None and state["replay"] is not None
-        if whole:
-            self.replay.load(folder, state["replay"])
+        replay = state["replay"]
+        whole = folder is not None and replay is not None
+        if folder is not None and replay is not None:
+            self.replay.load(folder, replay)
         self.learner.load_state_dict(state["learner"])
         self.actor.load_state_dict(state["actor"])
         if self.bonus is not None:

@@ -110,6 +110,6 @@ def make(name: str, num_envs: int, seed: int, **options: Any) -> VectorEnv:
     return AtariEnvs(ROM_OF_GAME[name], num_envs, seed, config)
 
 
-def is_restorable(envs: VectorEnv) -> bool:
+def is_restorable(envs: VectorEnv) -> TypeGuard[RestorableVectorEnv]:
     """Whether the environments have `state_dict` and `load_state_dict`."""
     return isinstance(envs, RestorableVectorEnv)

@@ -56,6 +56,8 @@ class NGUConfig:
     """L2 penalty on the inverse dynamics, added to the gradient before Adam."""
     max_gradient_norm: float = 40.0
     """Norm to which each network's gradient is clipped."""
+    statistics_window: int = 100_000
+    """Scored states over which the moments of distances and errors move; old ones fade."""
     embedding_versions: int = 4
     """Embeddings kept side by side, so that an environment keeps one while it keeps its memory."""
 
@@ -73,6 +75,7 @@ class NGUConfig:
             "learning_rate",
             "adam_epsilon",
             "max_gradient_norm",
+            "statistics_window",
             "embedding_versions",
         ):
             if not getattr(self, name) > 0:
@@ -87,11 +90,15 @@ class NGUConfig:
 class NGU(IntrinsicReward):
     """The intrinsic reward of Never Give Up: r = r_episodic * min(max(alpha, 1), L).
 
-    The running mean of squared distances is that of all distances to all neighbours found so far
-    (Algorithm 1; section 2 of the paper speaks of the k-th only), each counting the same. It takes
-    in the distances of all environments of a call before any of them is normalised with it, so that
-    it is right from the first score on and no environment comes first. The moments of the
-    distillation errors and of the observations likewise.
+    The running mean of squared distances is that of the distances to all neighbours found
+    (Algorithm 1; section 2 of the paper speaks of the k-th only). It takes in the distances of all
+    environments of a call before any of them is normalised with it, so that it is right from the
+    first score on and no environment comes first. The moments of the distillation errors and of the
+    observations likewise. Distances change as the embedding learns, and errors shrink as the
+    predictor does, so both are moving averages: up to ``statistics_window`` scored states all count
+    the same, from then on old ones fade. Without that, the first errors, which are far the largest,
+    would keep every later one below the mean, and the modulator at 1. The paper names a moving
+    average, but no rate.
 
     An environment's embedding changes only when its memory is emptied: distances between two
     networks' embeddings would mean nothing. ``publish`` puts the newest one where no environment
@@ -173,8 +180,9 @@ class NGU(IntrinsicReward):
             device=self.device,
         )
         self._observation_moments = RunningMoments(numeric_shape, self.device)
-        self._distances = RunningMoments((), self.device)
-        self._errors = RunningMoments((), self.device)
+        window = config.statistics_window
+        self._distances = RunningMoments((), self.device, window * config.neighbours)
+        self._errors = RunningMoments((), self.device, window)
         self._newest = 0
         self._version_of = np.zeros(num_envs, dtype=np.int64)
         self._episodes = np.zeros(num_envs, dtype=np.int64)

@@ -5,6 +5,7 @@ import copy
 import gymnasium
 import numpy as np
 import torch
+
 from ngu_agents.acting import Actor, behaviour_probabilities
 from ngu_agents.networks import Inputs, RecurrentQNetwork
 

@@ -1,6 +1,7 @@
 """The layer against torch.nn.LSTM, and its hand-written gradient against finite differences."""
 
 import torch
+
 from ngu_agents.lstm import ResettableLSTM, _Unroll
 
 

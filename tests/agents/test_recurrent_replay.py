@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from ngu import NGU
+from ngu.novelty.ngu import NGUConfig
 from ngu_agents.base import Step
 from ngu_agents.config import RecurrentReplayConfig
 from ngu_agents.loop import Loop
 from ngu_agents.recurrent_replay import RecurrentReplayAgent
 from ngu_agents.replay_layout import ReplayConfig
-
-from ngu import NGU
-from ngu.novelty.ngu import NGUConfig
 
 LEARNING = RecurrentReplayConfig(
     num_policies=3, features=8, hidden=8, batch_size=2, bonus_steps=2, target_period=2
