@@ -9,6 +9,9 @@ import numpy as np
 
 from ngu.stopwatch import Stopwatch
 
+Figures = dict[str, int | float]
+"""Figures by name, for logging."""
+
 
 class Step(NamedTuple):
     """What a vector of E environments in next-step autoreset answered to one call of ``step``."""
@@ -42,15 +45,15 @@ class Agent(Protocol):
         """Actions [E] for the last observations."""
         ...
 
-    def observe(self, step: Step) -> dict[str, float]:
+    def observe(self, step: Step) -> Figures:
         """Take what the environments answered; returns means over them, for logging."""
         ...
 
-    def learn(self) -> dict[str, float]:
+    def learn(self) -> Figures:
         """Train if it is time to; returns the metrics of an update that has finished, if any."""
         ...
 
-    def status(self) -> dict[str, float]:
+    def status(self) -> Figures:
         """Figures that are read rather than averaged, such as how full the memory is."""
         ...
 

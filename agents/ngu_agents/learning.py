@@ -17,6 +17,7 @@ from ngu.novelty.base import IntrinsicReward
 from ngu.precision import autocast
 from ngu.stopwatch import Stopwatch
 from ngu_agents.acting import copy_weights
+from ngu_agents.base import Figures
 from ngu_agents.config import RecurrentReplayConfig
 from ngu_agents.family import discounts, intrinsic_weights
 from ngu_agents.losses import (
@@ -38,7 +39,7 @@ class Learned(NamedTuple):
     """The sequences trained on, [B]."""
     priorities: np.ndarray
     """Their new priorities, [B]."""
-    metrics: dict[str, float]
+    metrics: Figures
     """Losses and other figures by name."""
 
 
@@ -104,7 +105,7 @@ class Learner:
         self.updates += 1
         return Learned(batch.ids, priorities, metrics)
 
-    def update_values(self, batch: SequenceBatch) -> tuple[np.ndarray, dict[str, float]]:
+    def update_values(self, batch: SequenceBatch) -> tuple[np.ndarray, Figures]:
         """Train the value function; returns the sequences' new priorities [B] and metrics."""
         config = self._config
         burn = self._burn_in
@@ -171,9 +172,7 @@ class Learner:
         values, _ = self.target(inputs, state)
         return values[burn:]
 
-    def update_bonus(
-        self, bonus: IntrinsicReward, batch: SequenceBatch, steps: int
-    ) -> dict[str, float]:
+    def update_bonus(self, bonus: IntrinsicReward, batch: SequenceBatch, steps: int) -> Figures:
         """Train the intrinsic reward on each sequence's last steps; returns metrics."""
         keep = batch.valid[-steps:]
         before, after = batch.observation[:-1][-steps:], batch.observation[1:][-steps:]

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from ngu.stopwatch import Stopwatch
-from ngu_agents.base import Agent, Step
+from ngu_agents.base import Agent, Figures, Step
 
 
 class Progress(NamedTuple):
@@ -26,9 +26,9 @@ class Progress(NamedTuple):
     """True [E] where the environment stepped; False where it only began a new episode."""
     info: dict[str, Any]
     """The environments' own information."""
-    figures: dict[str, float]
+    figures: Figures
     """Means over the environments of what the agent saw in this step."""
-    learned: dict[str, float]
+    learned: Figures
     """Metrics of an update that has finished, empty if none has."""
 
 

@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 
 from ngu.seeding import Seeds, generator_state, set_generator_state
 from ngu.stopwatch import Stopwatch
-from ngu_agents.base import Step
+from ngu_agents.base import Figures, Step
 
 
 class RandomAgent:
@@ -36,15 +36,15 @@ class RandomAgent:
         with self.stopwatch("inference"):
             return self._space.sample()
 
-    def observe(self, step: Step) -> dict[str, float]:
+    def observe(self, step: Step) -> Figures:
         """Nothing to learn from."""
         return {}
 
-    def learn(self) -> dict[str, float]:
+    def learn(self) -> Figures:
         """Nothing to learn."""
         return {}
 
-    def status(self) -> dict[str, float]:
+    def status(self) -> Figures:
         """No figures."""
         return {}
 

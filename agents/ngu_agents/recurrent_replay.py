@@ -21,7 +21,7 @@ from ngu.precision import resolve_precision
 from ngu.seeding import Seeds
 from ngu.stopwatch import Stopwatch
 from ngu_agents.acting import Actor
-from ngu_agents.base import Step
+from ngu_agents.base import Figures, Step
 from ngu_agents.config import RecurrentReplayConfig
 from ngu_agents.family import actor_epsilons
 from ngu_agents.learning import Learned, Learner
@@ -137,12 +137,12 @@ class RecurrentReplayAgent:
             action, self._behaviour_probability = self.actor.act(self._observation)
         return action + self.action_start
 
-    def observe(self, step: Step) -> dict[str, float]:
+    def observe(self, step: Step) -> Figures:
         """Score the states reached, store the transitions; returns means over environments."""
         stepped = ~self._done
         actor = self.actor
         reward_int = np.zeros(len(stepped), dtype=np.float32)
-        figures: dict[str, float] = {}
+        figures: Figures = {}
         if self.bonus is not None:
             with self.stopwatch("novelty"):
                 reward_int = self._score(self.bonus, step, stepped)
@@ -169,7 +169,7 @@ class RecurrentReplayAgent:
         self._observation, self._done = step.observation, step.done
         return figures
 
-    def learn(self) -> dict[str, float]:
+    def learn(self) -> Figures:
         """Start an update when enough steps were taken; returns the metrics of the one before."""
         if self._credit < self._steps_per_update:
             return {}
@@ -186,7 +186,7 @@ class RecurrentReplayAgent:
         """Wait for the update in progress, if any; what it learned is handed over later."""
         return None if self._update is None else self._update.result()
 
-    def status(self) -> dict[str, float]:
+    def status(self) -> Figures:
         """Updates made, and how full the replay is."""
         return {
             "updates": self.learner.updates,
@@ -251,7 +251,7 @@ class RecurrentReplayAgent:
         """Wait for the update in progress and end its thread."""
         self._thread.shutdown(wait=True)
 
-    def _hand_over(self) -> dict[str, float]:
+    def _hand_over(self) -> Figures:
         """Wait for the update in progress; give its weights and priorities to the acting side.
 
         Before the first update it gives the observations' moments to the learning side.
@@ -278,7 +278,7 @@ class RecurrentReplayAgent:
     @staticmethod
     def _novelty_figures(
         bonus: IntrinsicReward, reward_int: np.ndarray, stepped: np.ndarray
-    ) -> dict[str, float]:
+    ) -> Figures:
         if not stepped.any():
             return {}
         scored = {"intrinsic_reward": reward_int, **bonus.parts}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ngu_agents.base import Figures
 from ngu_agents.loop import Progress
 
 
@@ -40,9 +41,9 @@ class EpisodeTracker:
         self._return[done] = 0.0
         self._length[done] = 0
 
-    def collect(self) -> dict[str, float]:
+    def collect(self) -> Figures:
         """Means over the episodes since the last call; without any only the totals."""
-        figures: dict[str, float] = {"episodes": self._episodes}
+        figures: Figures = {"episodes": self._episodes}
         if self._best is not None:
             figures["episode_return_best"] = self._best
         figures |= {name: float(np.mean(values)) for name, values in self._ended.items()}
@@ -78,13 +79,13 @@ class MeanTracker:
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
 
-    def update(self, figures: dict[str, float]) -> None:
+    def update(self, figures: Figures) -> None:
         """Take figures by name."""
         for name, value in figures.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def collect(self) -> dict[str, float]:
+    def collect(self) -> Figures:
         """The means since the last call."""
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
         self._sums.clear()

@@ -136,6 +136,10 @@ class AtariEnvs(RestorableVectorEnv):
             gymnasium.spaces.Discrete(self._create(num_envs, seed)),
             progress="room" if self._has_room else None,
         )
+        self.metadata |= {
+            "frames_per_step": settings.action_repeat,
+            "frame_stack": settings.frame_stack,
+        }
 
     @property
     def worker_pids(self) -> list[int]:
