@@ -10,14 +10,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import yaml
+from matplotlib.figure import Figure
 
 from ngu.run_folder import RunFolder
-
-mpl.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen before
 
 
 def main() -> None:
@@ -29,7 +26,8 @@ def main() -> None:
     parser.add_argument("--smooth", type=int, default=5, help="log points averaged (%(default)s)")
     parser.add_argument("--multiple-of", type=float, help="a baseline to compare the ends with")
     known = parser.parse_args()
-    axes = plt.figure(figsize=(7, 4), layout="constrained").subplots()
+    picture = Figure(figsize=(7, 4), layout="constrained")
+    axes = picture.subplots()
     for path in known.runs:
         folder = RunFolder.open(path)
         rows = [row for row in folder.metrics() if row.get(known.figure) is not None]
@@ -52,7 +50,7 @@ def main() -> None:
     axes.legend()
     axes.grid(alpha=0.3)
     known.picture.parent.mkdir(parents=True, exist_ok=True)
-    axes.figure.savefig(known.picture, dpi=150)
+    picture.savefig(known.picture, dpi=150)
 
 
 if __name__ == "__main__":

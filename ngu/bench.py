@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gymnasium
 import numpy as np
 import torch
 from rich.console import Console
@@ -28,7 +29,7 @@ from ngu.console import log_to_console
 from ngu.novelty.memory import EpisodicMemory
 from ngu.novelty.ngu import NGU
 from ngu.run_folder import RunFolder
-from ngu.session import Session, memory_used
+from ngu.session import Session, memory_used, open_session
 from ngu.settings import SettingsError, resolve_device
 from ngu.settings import parse as parse_settings
 from ngu_agents.recurrent_replay import RecurrentReplayAgent
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if rest:
             raise SettingsError(f"bench novelty has no option {rest[0]}")
         return _bench_novelty(known)
-    except (SettingsError, ValueError) as error:
+    except (ValueError, ImportError, gymnasium.error.Error) as error:
         logger.error("%s", error)
         return 2
 
@@ -87,7 +88,7 @@ def _bench_train(seconds: float, as_json: bool, arguments: Sequence[str]) -> int
     settings = dataclasses.replace(
         settings, replay=dataclasses.replace(settings.replay, min_sequences=sequences)
     )
-    session = Session(settings)
+    session = open_session(settings)
     try:
         with tempfile.TemporaryDirectory() as temporary:
             folder = RunFolder.create(
@@ -186,8 +187,8 @@ def _bench_novelty(known: argparse.Namespace) -> int:
             f"steps must be at least 2 and num-envs 1, got {known.steps} and {known.num_envs}"
         )
     device = resolve_device(known.device)
-    logger.info("recording %d x %d steps of %s", known.num_envs, known.steps, known.env)
     envs = make(known.env, known.num_envs, 0)
+    logger.info("recording %d x %d steps of %s", known.num_envs, known.steps, known.env)
     envs.action_space.seed(0)
     observations, actions, dones = [envs.reset()[0]], [], []
     for _ in range(known.steps):

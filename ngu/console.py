@@ -5,25 +5,36 @@ from __future__ import annotations
 import logging
 
 from rich.console import Console
-from rich.logging import RichHandler
 
 
-def log_to_console() -> None:
-    """Send the library's log lines to standard error; warnings of other packages too."""
+def log_to_console() -> Console:
+    """Send the library's log lines to standard error; warnings of other packages too.
+
+    Returns:
+        The console of standard error; what is live on it stays below the log lines.
+    """
     console = Console(stderr=True)
-    if console.is_terminal:
-        handler: logging.Handler = RichHandler(
-            console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S "
-        )
-    else:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler = _ConsoleHandler(console)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_mark_trouble)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     for name in ("ngu", "ngu_agents", "ngu_envs"):
         logging.getLogger(name).setLevel(logging.INFO)
+    return console
+
+
+class _ConsoleHandler(logging.Handler):
+    """Prints lines without breaking them, so that a command in one can be copied."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record)
+        self._console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 
 def _mark_trouble(record: logging.LogRecord) -> bool:

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import psutil
 import torch
 from gymnasium.vector import VectorEnv
 
 from ngu.novelty.ngu import NGU
-from ngu.settings import TrainSettings, resolve_device
-from ngu_agents.base import Agent
+from ngu.settings import SettingsError, TrainSettings, resolve_device
+from ngu_agents.base import Agent, Figures
 from ngu_agents.loop import Loop, Progress
 from ngu_agents.random_agent import RandomAgent
 from ngu_agents.recurrent_replay import RecurrentReplayAgent
@@ -25,6 +26,15 @@ from ngu_agents.tracking import EpisodeTracker, MeanTracker
 from ngu_envs import RoomCounter, is_restorable, make
 
 logger = logging.getLogger(__name__)
+
+EVERY_LOG_POINT = (
+    "episode_return",
+    "intrinsic_reward",
+    "episodic_novelty",
+    "lifelong_modulator",
+    "loss/value",
+)
+"""Figures that each log point has, be it as None."""
 
 
 def use_threads(device: torch.device) -> None:
@@ -119,18 +129,20 @@ class Session:
                 self._room_counter.update(progress.info["room"], ~progress.stepped)
             yield progress
 
-    def status(self) -> dict[str, float]:
+    def status(self) -> Figures:
         """Figures of this moment: counts, fill and memory; cheap, and changes nothing."""
-        status = {"frames": self.frames, "steps": self.loop.steps, **self.agent.status()}
+        status: Figures = {"frames": self.frames, "steps": self.loop.steps, **self.agent.status()}
         if self._has_rooms:
             status["rooms"] = self._room_counter.total
         status["memory_gb"] = memory_used() / 1e9
         return status
 
-    def collect(self) -> dict[str, float]:
-        """All figures of a log point; the means start anew."""
+    def collect(self) -> dict[str, int | float | None]:
+        """All figures of a log point, None where there is none yet; the means start anew."""
+        place = "coverage" if self.envs.metadata.get("progress") == "coverage" else "rooms"
+        figures: dict[str, int | float | None] = dict.fromkeys((*EVERY_LOG_POINT, place))
         means = self._episodes.collect() | self._figures.collect() | self._learned.collect()
-        return self.status() | means
+        return figures | self.status() | means
 
     def save(self, folder: Path) -> dict[str, Any]:
         """The whole state; what the agent collected goes to files in ``folder``."""
@@ -171,6 +183,18 @@ class Session:
         """Wait for background work and close the environments."""
         self.agent.close()
         self.envs.close()
+
+
+def open_session(settings: TrainSettings) -> Session:
+    """A session of these settings.
+
+    Raises:
+        SettingsError: something in them does not fit; says what.
+    """
+    try:
+        return Session(settings)
+    except (ValueError, TypeError, ImportError, gymnasium.error.Error) as error:
+        raise SettingsError(str(error)) from error
 
 
 def memory_used(*, workers: bool = True) -> int:

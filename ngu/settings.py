@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
-import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_args, get_type_hints
 
+import gymnasium
 import torch
 import yaml
-from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from ngu.novelty.ngu import NGUConfig
+from ngu.sentences import EarlyParser, closest, sentence
+from ngu.sentences import SettingsError as SettingsError
 from ngu_agents.config import RecurrentReplayConfig
 from ngu_agents.replay_layout import ReplayConfig
 from ngu_envs import config_type, environment_family
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
-CHANGEABLE_ON_RESUME = frozenset({"frames", "device", "checkpoint", "log", "run_dir"})
+CHANGEABLE_ON_RESUME = frozenset({"frames", "device", "checkpoint", "log"})
 """Settings that may differ when a run is resumed: all that do not shape its state."""
+
+_PRINT = "--print_config"
 
 _PRESET_OF_FAMILY = {
     "disco-maze": "disco-maze",
@@ -48,9 +52,9 @@ class CheckpointConfig:
 
     def __post_init__(self) -> None:
         if not self.seconds > 0:
-            raise ValueError(f"checkpoint.seconds must be above 0, got {self.seconds}")
+            raise ValueError(f"seconds must be above 0, got {self.seconds}")
         if self.keep < 1:
-            raise ValueError(f"checkpoint.keep must be at least 1, got {self.keep}")
+            raise ValueError(f"keep must be at least 1, got {self.keep}")
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class LogConfig:
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise ValueError(f"log.steps must be at least 1, got {self.steps}")
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
 
 
 @dataclass(frozen=True)
@@ -109,10 +113,6 @@ class TrainSettings:
             raise ValueError(f"seed must be at least 0, got {self.seed}")
 
 
-class SettingsError(ValueError):
-    """Settings that cannot be used; the message is a sentence for the user."""
-
-
 def resolve_device(device: str) -> torch.device:
     """The device that ``auto``, ``cpu`` or ``cuda`` stands for on this machine.
 
@@ -153,12 +153,6 @@ def find_config(name: str) -> Path:
     )
 
 
-def closest(name: str, known: Sequence[str]) -> str:
-    """A clause that names what ``name`` may have meant."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(known)
-    return f"the closest are {', '.join(near)}"
-
-
 def default_preset(env: str, device: str) -> str:
     """Name of the preset for an environment's family and a device."""
     family = environment_family(env)
@@ -183,34 +177,33 @@ def parse(
     Raises:
         SettingsError: something in them is wrong; says what and what would be right.
     """
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--env", "--device"):
-        early.add_argument(name)
-    early.add_argument("--config", action="append", default=[])
+    early = EarlyParser("env", "device", repeated=["config"])
     known, rest = early.parse_known_args([_underscored(word) for word in arguments])
+    given = {k: v for k, v in vars(known).items() if v is not None and k != "config"}
     sources = [base] if base is not None else []
     sources += [find_config(name) for name in known.config]
-    stated = _stated(sources) | {k: v for k, v in vars(known).items() if v and k != "config"}
+    stated = _stated(sources) | given
     env = str(stated.get("env", TrainSettings.env))
+    if base is not None and env != (made := _stated([base]).get("env")):
+        raise SettingsError(f"the run was made with env {made}, it cannot go on with {env}")
     try:
         options_type = config_type(env)
         if not sources:
             sources.append(find_config(default_preset(env, str(stated.get("device", "auto")))))
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, gymnasium.error.Error) as error:
         raise SettingsError(str(error)) from error
     parser = _parser(prog, options_type)
-    command_line = [f"--config={path}" for path in sources] + rest
-    command_line += [f"--{k}={v}" for k, v in vars(known).items() if v and k != "config"]
+    command_line = [f"--config={path}" for path in sources]
+    command_line += [word for word in rest if word != _PRINT]
+    command_line += [f"--{k}={v}" for k, v in given.items()]
     namespace = parser.parse_args(command_line)
-    for name in ("config", "resume"):
-        namespace.pop(name, None)
+    namespace.pop("config", None)
     namespace.env = env
-    try:
-        text = parser.dump(namespace)
-        values = parser.instantiate(namespace).as_dict()
-        settings = TrainSettings(**values)
-    except (ValueError, TypeError) as error:
-        raise SettingsError(str(error)) from error
+    settings = _build(TrainSettings, namespace, options_type)
+    text = parser.dump(namespace)
+    if _PRINT in rest:
+        sys.stdout.write(text)
+        raise SystemExit(0)
     return settings, text, [path.stem for path in sources]
 
 
@@ -245,25 +238,40 @@ def _underscored(word: str) -> str:
 
 
 class _Parser(ArgumentParser):
-    """Names the nearest options when one is unknown, and answers in one sentence."""
+    """Answers in one sentence, which names the nearest options where one is unknown."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise SettingsError(_sentence(message, self._names()))
+        raise SettingsError(sentence(message, self._names()))
 
     def _names(self) -> list[str]:
-        return [
+        words = [
             option.removeprefix("--")
             for action in self._actions
             for option in action.option_strings
-            if option.startswith("--")
+            if option.startswith("--") and option != "--print_shtab"
         ]
+        return [word for word in words if not any(w.startswith(f"{word}.") for w in words)]
 
 
 def _parser(prog: str, options_type: type[Any] | None) -> _Parser:
-    parser = _Parser(prog=prog, description="Train an agent that explores.")
-    parser.add_argument("--config", action="config", help="A preset's name or a YAML file.")
+    parser = _Parser(
+        prog=f"python -m {prog}",
+        usage="%(prog)s [--env ENV] [--config PRESET_OR_FILE] [--frames N] [--SETTING VALUE ...]",
+        description="Train an agent that explores. The defaults below are those of the library; a "
+        "preset is put over them, and --print_config shows what comes out.",
+        allow_abbrev=False,
+    )
     parser.add_argument(
-        "--resume", metavar="RUN", help="Folder of a run to go on with, from its last checkpoint."
+        "--config",
+        action="config",
+        help=f"A preset ({', '.join(preset_names())}) or a YAML file; where several are given, "
+        "later ones are put over earlier ones; without any, the preset of the environment's kind.",
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        default=argparse.SUPPRESS,
+        help="Folder of a run to go on with, from its last checkpoint.",
     )
     parser.add_class_arguments(TrainSettings, skip={"options"})
     if options_type is None:
@@ -273,17 +281,32 @@ def _parser(prog: str, options_type: type[Any] | None) -> _Parser:
     return parser
 
 
-def _sentence(message: str, names: Sequence[str]) -> str:
-    """A message of the parser as one sentence, with the nearest names where one is unknown."""
-    message = " ".join(message.split())
-    unknown = re.search(r"unrecognized arguments: (?:--)?([^\s=]+)", message, re.IGNORECASE)
-    if unknown:
-        return f"there is no option --{unknown[1]}; {closest(unknown[1], names)}"
-    group = re.search(r"Group '([^']*)' does not accept option '([^']*)'", message)
-    if group:
-        key = f"{group[1]}.{group[2]}"
-        return f"there is no setting {key}; {closest(key, names)}"
-    return message.replace("Parser key ", "").replace("<class '", "").replace("'>", "")
+def _build(
+    kind: type[Any], namespace: Namespace, options_type: type[Any] | None, prefix: str = ""
+) -> Any:
+    """A dataclass of settings, its parts included, from what the parser found.
+
+    Raises:
+        SettingsError: a value is missing or out of range; names it in full.
+    """
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for name in (f.name for f in dataclasses.fields(kind)):
+        value, full_name = namespace[name], f"{prefix}{name}"
+        part = options_type if full_name == "options" else hints[name]
+        if isinstance(part, type) and dataclasses.is_dataclass(part):
+            if not isinstance(value, Namespace):
+                raise SettingsError(f"{full_name} must hold settings by name, got {value}")
+            value = _build(part, value, None, f"{full_name}.")
+        elif value is None and part is not Any and type(None) not in get_args(part):
+            raise SettingsError(f"{full_name} must have a value, got null")
+        values[name] = value
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        says = str(error)
+        group = prefix if says.split()[0] in values else prefix and f"{prefix[:-1]}: "
+        raise SettingsError(f"{group}{says}") from error
 
 
 def _stated(sources: Sequence[Path]) -> dict[str, Any]:
@@ -292,8 +315,10 @@ def _stated(sources: Sequence[Path]) -> dict[str, Any]:
         try:
             content = yaml.safe_load(path.read_text())
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise SettingsError(f"{path} cannot be read as YAML: {error}") from error
+            says = " ".join(str(error).split())
+            raise SettingsError(f"{path} cannot be read as YAML: {says}") from error
         if not isinstance(content, dict):
-            raise SettingsError(f"{path} must hold settings by name, got {type(content).__name__}")
+            found = "nothing" if content is None else f"a {type(content).__name__}"
+            raise SettingsError(f"{path} must hold settings by name, got {found}")
         stated |= {k: v for k, v in content.items() if k in ("env", "device")}
     return stated

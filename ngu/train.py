@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
+import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+
+from rich.console import Console
 
 from ngu.checkpoint import DamagedCheckpoint
 from ngu.console import log_to_console
 from ngu.display import Display
 from ngu.run_folder import RunFolder, default_run_path
-from ngu.session import Session
-from ngu.settings import SettingsError, TrainSettings, check_resumable, parse
+from ngu.sentences import EarlyParser
+from ngu.session import Session, open_session
+from ngu.settings import SettingsError, check_resumable, parse
 from ngu.training import Stop, Training
 
 logger = logging.getLogger("ngu")
@@ -26,43 +28,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mend (the message says what).
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    log_to_console()
+    console = log_to_console()
     try:
-        return _train(arguments)
-    except (SettingsError, FileExistsError, FileNotFoundError, DamagedCheckpoint) as error:
+        return _train(arguments, console)
+    except (SettingsError, OSError, DamagedCheckpoint) as error:
         logger.error("%s", error)
     except FloatingPointError as error:
         logger.error("%s; the last checkpoint is from before it", error)
+    except KeyboardInterrupt:
+        logger.info("stopped before training began")
+        return 128 + signal.SIGINT
     return 2
 
 
-def _train(arguments: list[str]) -> int:
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--resume", type=Path)
-    known, rest = early.parse_known_args(arguments)
+def _train(arguments: list[str], console: Console) -> int:
+    known, rest = EarlyParser("resume").parse_known_args(arguments)
     if known.resume is None:
-        settings, text, sources = parse(rest, "ngu.train")
-        path = settings.run_dir or default_run_path(
-            settings.env, settings.agent, settings.seed, "runs"
-        )
-        session = _session(settings)
-        try:
-            folder = RunFolder.create(
-                path, config=text, seed=settings.seed, keep=settings.checkpoint.keep
-            )
-        except BaseException:
-            session.close()
-            raise
-        logger.info("settings: %s; run folder: %s", ", ".join(sources), folder.path)
+        session, folder = _new(rest)
     else:
-        folder = RunFolder.open(known.resume)
-        base = folder.path / "config.yaml"
-        settings, _, _ = parse(rest, "ngu.train", base=base)
-        check_resumable(settings, base)
-        folder.checkpoints.keep = settings.checkpoint.keep
-        session = _session(settings)
+        session, folder = _resumed(known.resume, rest)
+    settings = session.settings
     title = f"{settings.agent} on {settings.env}, seed {settings.seed}"
-    with Stop() as stop, Display(settings.frames, title) as display:
+    with Stop() as stop, Display(settings.frames, title, console) as display:
         try:
             training = Training(session, folder, display)
             if known.resume is None:
@@ -72,25 +59,43 @@ def _train(arguments: list[str]) -> int:
             training.run(stop)
         finally:
             session.close()
-    figures = session.status()
     if stop.signal is not None:
         logger.info(
-            "stopped at %d frames; go on with: python -m ngu.train --resume %s",
-            session.frames,
+            "stopped at %s frames; go on with: python -m ngu.train --resume %s",
+            f"{session.frames:,}",
             folder.path,
         )
         return 128 + stop.signal
-    folder.finish({**figures, "seconds": training.seconds})
-    logger.info("done: %d frames in %s", session.frames, folder.path)
+    folder.finish(training.final_figures())
+    logger.info("done: %s frames in %s", f"{session.frames:,}", folder.path)
     return 0
 
 
-def _session(settings: TrainSettings) -> Session:
-    """A session, with what does not fit in the settings said in a sentence."""
+def _new(arguments: list[str]) -> tuple[Session, RunFolder]:
+    settings, text, sources = parse(arguments, "ngu.train")
+    path = settings.run_dir or default_run_path(settings.env, settings.agent, settings.seed, "runs")
+    session = open_session(settings)
     try:
-        return Session(settings)
-    except (ValueError, TypeError, ImportError) as error:
-        raise SettingsError(str(error)) from error
+        folder = RunFolder.create(
+            path, config=text, seed=settings.seed, keep=settings.checkpoint.keep
+        )
+    except BaseException:
+        session.close()
+        raise
+    logger.info("settings: %s; run folder: %s", ", ".join(sources), folder.path)
+    return session, folder
+
+
+def _resumed(run: str, arguments: list[str]) -> tuple[Session, RunFolder]:
+    try:
+        folder = RunFolder.open(run)
+    except (ValueError, KeyError) as error:
+        raise SettingsError(f"{run}/versions.json is damaged: {error}") from error
+    base = folder.path / "config.yaml"
+    settings, _, _ = parse(arguments, "ngu.train", base=base)
+    check_resumable(settings, base)
+    folder.checkpoints.keep = settings.checkpoint.keep
+    return open_session(settings), folder
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,12 +14,15 @@ from typing import Any
 from ngu.checkpoint import DamagedCheckpoint
 from ngu.display import Display
 from ngu.run_folder import RunFolder
+from ngu.sentences import SettingsError
 from ngu.session import Session
 
 logger = logging.getLogger(__name__)
 
 SHOWN_EVERY = 0.5
 """Seconds between updates of the display."""
+RATE_AFTER = 5.0
+"""Seconds over which a speed is measured before it is shown."""
 
 
 class Stop:
@@ -43,7 +47,6 @@ class Stop:
             os.write(2, show_cursor + b"\nstopped at once; the last checkpoint is whole\n")
             os._exit(128 + number)
         self.signal = number
-        os.write(2, b"\nstopping: a checkpoint is being written; once more stops at once\n")
 
 
 class Training:
@@ -87,7 +90,9 @@ class Training:
                 now = time.monotonic()
                 if now - shown > SHOWN_EVERY:
                     shown = now
-                    self._display.update(self._timed(session.status()), log_point=False)
+                    self._show_status()
+                if stop.signal is not None:
+                    logger.info("stopping: a checkpoint is being written; once more stops at once")
                 if session.frames >= settings.frames or stop.signal is not None:
                     break
                 if now - saved > settings.checkpoint.seconds:
@@ -102,7 +107,8 @@ class Training:
             state = {"session": session.save(self._replay_folder), "seconds": self.seconds}
             path = checkpoints.save(session.loop.steps, state)
         except OSError as error:
-            logger.error("no checkpoint was written, the one before stays: %s", error)
+            stays = "the one before stays" if checkpoints.paths() else "and there is none yet"
+            logger.error("no checkpoint was written, %s: %s", stays, error)
             return False
         self._needed[path] = session.agent.files(state["session"]["agent"])
         self._prune()
@@ -112,11 +118,19 @@ class Training:
     def resume(self) -> None:
         """Go on from the newest checkpoint that is whole, its replay included.
 
+        A run that ended before its first checkpoint begins anew.
+
         Raises:
             DamagedCheckpoint: none is whole.
-            FileNotFoundError: there is none.
+            SettingsError: the newest one is that of other settings.
         """
         session, checkpoints = self._session, self._folder.checkpoints
+        if not checkpoints.paths():
+            logger.info("the run ended before its first checkpoint: it begins anew")
+            session.begin()
+            self._prune()
+            self._folder.resume(0)
+            return
         resumed = False
         for path, state in checkpoints.whole():
             if not resumed:
@@ -126,6 +140,11 @@ class Training:
                     logger.warning("damaged checkpoint passed over: %s: %s", path, error)
                     checkpoints.mark_damaged(path)
                     continue
+                except (ValueError, TypeError, KeyError, RuntimeError) as error:
+                    says = " ".join(str(error).split())
+                    raise SettingsError(
+                        f"{path} does not fit the settings in {self._folder.path}: {says}"
+                    ) from error
                 resumed = True
                 self._seconds_before = state["seconds"]
                 logger.info("going on from %s, at %d steps", path, session.loop.steps)
@@ -139,21 +158,39 @@ class Training:
         self._folder.resume(session.loop.steps)
         self._mark()
 
+    def final_figures(self) -> dict[str, Any]:
+        """What the run came to: the last known value of each figure that was logged."""
+        settings, figures = self._settings, {}
+        for row in [*self._folder.metrics(), self._session.collect()]:
+            figures |= {name: value for name, value in row.items() if value is not None}
+        run = {"env": settings.env, "agent": settings.agent, "seed": settings.seed}
+        return run | figures | {"seconds": self.seconds}
+
     def _log(self) -> None:
-        figures = self._timed(self._session.collect())
+        figures = self._session.collect()
+        timed = figures | {"seconds": self.seconds, "steps_per_second": self._rate()}
         self._mark()
-        self._folder.log(figures)
-        self._display.update(figures, log_point=True)
+        self._folder.log(timed)
+        self._show(timed, log_point=True)
+
+    def _show_status(self) -> None:
+        figures = self._session.status() | {"seconds": self.seconds}
+        if time.monotonic() - self._marked[0] > RATE_AFTER:
+            figures["steps_per_second"] = self._rate()
+        self._show(figures, log_point=False)
+
+    def _show(self, figures: Mapping[str, float | None], *, log_point: bool) -> None:
+        """Show what is known; what no episode told since the last log point stays as it was."""
+        known = {name: value for name, value in figures.items() if value is not None}
+        self._display.update(known, log_point=log_point)
 
     def _mark(self) -> None:
         self._marked = (time.monotonic(), self._session.loop.steps)
 
-    def _timed(self, figures: dict[str, float]) -> dict[str, float]:
-        """Figures with the time so far and the speed since the last log point."""
+    def _rate(self) -> float:
+        """Steps per second since the last log point."""
         then, steps = self._marked
-        elapsed = max(time.monotonic() - then, 1e-9)
-        rate = (self._session.loop.steps - steps) / elapsed
-        return figures | {"seconds": self.seconds, "steps_per_second": rate}
+        return (self._session.loop.steps - steps) / max(time.monotonic() - then, 1e-9)
 
     def _prune(self) -> None:
         """Delete the replay's files that no checkpoint on disk needs."""

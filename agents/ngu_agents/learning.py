@@ -155,6 +155,11 @@ class Learner:
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.max_gradient_norm)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(
+                f"the gradient of loss/value has norm {norm.item()} in update {self.updates + 1}: "
+                "the value function was not trained on it"
+            )
         self._optimiser.step()
         if (self.updates + 1) % config.target_period == 0:
             copy_weights(self.network, self.target)
@@ -203,6 +208,11 @@ class Learner:
         self.network.load_state_dict(state["network"])
         self.target.load_state_dict(state["target"])
         self._optimiser.load_state_dict(state["optimiser"])
+        # The fused step pairs weights and moments by their place in memory, which loading loses.
+        for weight, moments in self._optimiser.state.items():
+            for name, value in moments.items():
+                if value.shape == weight.shape:
+                    moments[name] = torch.empty_like(weight).copy_(value)
         self.updates = state["updates"]
 
     def _tensor(self, values: np.ndarray) -> Tensor:

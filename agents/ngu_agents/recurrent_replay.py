@@ -117,6 +117,7 @@ class RecurrentReplayAgent:
         self._steps_per_update = config.batch_size * replay.trace_length / config.replay_ratio
         self._steps = 0
         self._credit = 0.0
+        self._updates = 0
         self._observation = np.empty(0)
         self._done = np.zeros(num_envs, dtype=bool)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="learner")
@@ -179,6 +180,7 @@ class RecurrentReplayAgent:
             batch = self.replay.sample(self.config.batch_size)
         warming = self._steps < self.config.bonus_warm_up
         bonus_steps = len(batch.action) if warming else self.config.bonus_steps
+        self._updates += 1
         self._update = self._thread.submit(self.learner.update, batch, bonus_steps=bonus_steps)
         return metrics
 
@@ -187,9 +189,9 @@ class RecurrentReplayAgent:
         return None if self._update is None else self._update.result()
 
     def status(self) -> Figures:
-        """Updates made, and how full the replay is."""
+        """Updates begun, and how full the replay is."""
         return {
-            "updates": self.learner.updates,
+            "updates": self._updates,
             "replay_fill": self.replay.fill,
             "replay_gb": self.replay.filled_bytes / 1e9,
         }
@@ -239,6 +241,7 @@ class RecurrentReplayAgent:
             self._update = Future()
             self._update.set_result(Learned(**state["update"]))
         self._steps, self._credit = state["steps"], state["credit"] if whole else 0.0
+        self._updates = self.learner.updates
         self._observation, self._done = state["observation"], state["done"]
         return whole
 
