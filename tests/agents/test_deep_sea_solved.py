@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from ngu import NGU
 from ngu.evaluation import play
 from ngu.players import FamilyPlayer, Player, RandomPlayer
 from ngu.session import Session
@@ -88,7 +89,7 @@ def test_the_first_states_reached_become_known(envs):
     session = next(trained_for(SETTINGS))
     assert isinstance(session.agent, RecurrentReplayAgent)
     bonus = session.agent.bonus
-    assert bonus is not None
+    assert isinstance(bonus, NGU)
     envs.reset()
     observations, *_ = envs.step(np.arange(50) % 2)
     assert len(np.unique(observations, axis=0)) == 2
