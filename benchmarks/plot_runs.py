@@ -2,7 +2,7 @@
 
     python benchmarks/plot_runs.py coverage docs/results/disco_maze.png runs/ngu runs/random
 
-Needs matplotlib.
+Needs the extra "plots".
 """
 
 from __future__ import annotations
