@@ -252,7 +252,7 @@ def _play(
             done = dones[t]
             if t % every == 0:
                 batch.append((observations[t], actions[t], observations[t + 1]))
-            if len(batch) * len(done) >= 128 or t == len(actions) - 1:
+            if batch and (len(batch) * len(done) >= 128 or t == len(actions) - 1):
                 now = time.perf_counter()
                 before, taken, after = (np.concatenate(part) for part in zip(*batch, strict=True))
                 bonus.update(before, taken, after)
