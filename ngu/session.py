@@ -37,10 +37,12 @@ EVERY_LOG_POINT = (
 """Figures that each log point has, be it as None."""
 
 
+_THREADS = torch.get_num_threads()
+
+
 def use_threads(device: torch.device) -> None:
     """Share the processor's cores between the learner's thread and the acting thread."""
-    if device.type == "cpu":
-        torch.set_num_threads(max(1, (torch.get_num_threads()) // 2))
+    torch.set_num_threads(max(1, _THREADS // 2) if device.type == "cpu" else _THREADS)
 
 
 def make_envs(settings: TrainSettings, num_envs: int, seed: int) -> VectorEnv:

@@ -47,7 +47,8 @@ class RecurrentReplayConfig:
     priority_mix: float = 0.9
     """Eta: weight of the largest error against the mean in a sequence's priority."""
     bonus_steps: int = 5
-    """How many of a sequence's last steps train the intrinsic reward's networks."""
+    """How many of a sequence's last steps train the intrinsic reward's networks; take all of them
+    where episodes and sequences are in step, or the first states of episodes are never trained on."""
     bonus_warm_up: int = 0
     """Steps taken during which all steps of a sequence train the intrinsic reward's networks."""
 

@@ -14,7 +14,6 @@ that is ignored, and the one after it the first observation of a new episode. An
 starts at a multiple of the period is a sequence.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -304,16 +303,6 @@ class SequenceReplay:
         self._index.load_state_dict(state["index"])
         set_generator_state(self._generator, state["generator"])
         self._slots_written = state["slots_written"]
-
-    @staticmethod
-    def prune(directory: Path, states: Iterable[dict[str, Any]]) -> None:
-        """Deletes the files of the replay in `directory` that none of the states refers to.
-
-        Args:
-            directory: Where `save` wrote.
-            states: What `save` returned for the checkpoints that are kept.
-        """
-        SegmentFiles.prune(directory, [state["files"] for state in states])
 
     def _clear(self) -> None:
         self._slots_written = 0

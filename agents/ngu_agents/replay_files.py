@@ -8,7 +8,7 @@ older checkpoint writes beside the files of its abandoned future and not over th
 """
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,16 +86,6 @@ class SegmentFiles:
                 f"{directory}: the replay's slots {expected} to {slots_written} are in no file"
             )
         self._known = [dict(file) for file in files]
-
-    @staticmethod
-    def prune(directory: Path, kept: Iterable[list[dict[str, Any]]]) -> None:
-        """Deletes the segments in `directory` that are in none of the given lists."""
-        names = {file["name"] for files in kept for file in files}
-        for path in directory.glob("slots-*.safetensors"):
-            if path.name not in names:
-                path.unlink(missing_ok=True)
-        for leftover in directory.glob(".slots-*.tmp"):
-            leftover.unlink(missing_ok=True)
 
     def _find(self, directory: Path, start: int, stop: int) -> dict[str, Any] | None:
         """A file of an earlier save that holds the slots; it may begin earlier."""
