@@ -48,7 +48,7 @@ class RecurrentReplayConfig:
     """Eta: weight of the largest error against the mean in a sequence's priority."""
     bonus_steps: int = 5
     """How many of a sequence's last steps train the intrinsic reward's networks; take all of them
-    where episodes and sequences are in step, or the first states of episodes are never trained on."""
+    where episodes and sequences keep step, or no episode's first states are ever trained on."""
     bonus_warm_up: int = 0
     """Steps taken during which all steps of a sequence train the intrinsic reward's networks."""
 
