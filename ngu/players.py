@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -21,7 +21,7 @@ from ngu.seeding import Seeds
 from ngu.settings import TrainSettings
 from ngu_agents.acting import Actor
 from ngu_agents.base import Step
-from ngu_agents.networks import RecurrentQNetwork
+from ngu_agents.networks import make_network
 from ngu_agents.random_agent import RandomAgent
 
 Figures = dict[str, np.ndarray]
@@ -102,21 +102,15 @@ class FamilyPlayer:
         device: torch.device,
     ) -> None:
         observation_space, action_space = envs.single_observation_space, envs.single_action_space
-        if not isinstance(action_space, gymnasium.spaces.Discrete):
-            raise TypeError(f"action_space must be Discrete, got {action_space}")
         self._device = device
         self._epsilons = np.full(envs.num_envs, epsilon)
         self._generator = Seeds(seed).numpy("evaluation acting")
-        self._action_start = int(action_space.start)
-        learning = settings.learning
-        network = RecurrentQNetwork(
-            observation_space,
-            num_actions=int(action_space.n),
-            num_policies=learning.num_policies,
-            features=learning.features,
-            hidden=learning.hidden,
-            generator=Seeds(seed).torch("evaluation network"),
+        generator = Seeds(seed).torch("evaluation network")
+        network = make_network(
+            observation_space, action_space, settings.learning, generator=generator
         )
+        # make_network has seen to it that the space has a first action.
+        self._action_start = int(cast(gymnasium.spaces.Discrete, action_space).start)
         network.load_state_dict(state["learner"]["network"])
         self._network = network.to(device, resolve_precision(settings.precision, device))
         self._bonus: NGU | None = None

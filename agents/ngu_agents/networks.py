@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ngu.nets import linear, make_torso
+from ngu_agents.config import RecurrentReplayConfig
 from ngu_agents.losses import signed_hyperbolic
 from ngu_agents.lstm import ResettableLSTM
 
@@ -109,3 +110,30 @@ class RecurrentQNetwork(nn.Module):
         outputs = outputs.to(dtype)
         value, advantage = self.value(outputs).float(), self.advantage(outputs).float()
         return value + advantage - advantage.mean(dim=-1, keepdim=True), state
+
+
+def make_network(
+    observation_space: gymnasium.Space[Any],
+    action_space: gymnasium.Space[Any],
+    config: RecurrentReplayConfig,
+    *,
+    generator: torch.Generator,
+) -> RecurrentQNetwork:
+    """The network of an agent's settings, for the spaces of a single environment.
+
+    Raises:
+        TypeError: the action space is not Discrete.
+    """
+    if not isinstance(action_space, gymnasium.spaces.Discrete):
+        raise TypeError(
+            "action_space must be Discrete for an agent that learns action values, got "
+            f"{action_space}"
+        )
+    return RecurrentQNetwork(
+        observation_space,
+        num_actions=int(action_space.n),
+        num_policies=config.num_policies,
+        features=config.features,
+        hidden=config.hidden,
+        generator=generator,
+    )

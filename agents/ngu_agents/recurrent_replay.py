@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -25,7 +25,7 @@ from ngu_agents.base import Figures, Step
 from ngu_agents.config import RecurrentReplayConfig
 from ngu_agents.family import actor_epsilons
 from ngu_agents.learning import Learned, Learner
-from ngu_agents.networks import RecurrentQNetwork
+from ngu_agents.networks import make_network
 from ngu_agents.replay import SequenceReplay
 from ngu_agents.replay_layout import ReplayConfig
 
@@ -65,11 +65,6 @@ class RecurrentReplayAgent:
         device: torch.device | str = "cpu",
         precision: str = "auto",
     ) -> None:
-        if not isinstance(action_space, gymnasium.spaces.Discrete):
-            raise TypeError(
-                "action_space must be Discrete for an agent that learns action values, got "
-                f"{action_space}"
-            )
         if config.bonus_steps > replay.trace_length:
             raise ValueError(
                 f"bonus_steps must be at most the replay's trace_length of {replay.trace_length}, "
@@ -81,15 +76,11 @@ class RecurrentReplayAgent:
         self.stopwatch = Stopwatch()
         self.config = config
         self.bonus = bonus
-        self.action_start = int(action_space.start)
-        network = RecurrentQNetwork(
-            observation_space,
-            num_actions=int(action_space.n),
-            num_policies=config.num_policies,
-            features=config.features,
-            hidden=config.hidden,
-            generator=seeds.torch("value function"),
-        ).to(self._device)
+        generator = seeds.torch("value function")
+        network = make_network(observation_space, action_space, config, generator=generator)
+        network = network.to(self._device)
+        # make_network has seen to it that the space has a first action.
+        self.action_start = int(cast(gymnasium.spaces.Discrete, action_space).start)
         self.learner = Learner(
             network,
             bonus,
