@@ -75,6 +75,28 @@ def test_backends_agree(dim):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("sizes", [[4095, 4096, 4100], [5000, 640, 0]])
+@pytest.mark.parametrize("whole_numbers", [False, True])
+def test_many_entries_equal_brute_force(backend, sizes, whole_numbers):
+    rng = np.random.default_rng(0)
+    rings = [rng.standard_normal((size, 6), dtype=np.float32) for size in sizes]
+    queries = rng.standard_normal((3, 6), dtype=np.float32)
+    if whole_numbers:  # thousands of ties, exact repeats among them
+        rings, queries = [np.rint(ring) for ring in rings], np.rint(queries)
+    memory = EpisodicMemory(3, 6, capacity=5000, k=10, backend=backend)
+    memory.load_state_dict(
+        {
+            "entries": torch.from_numpy(np.concatenate(rings)),
+            "sizes": torch.tensor(sizes),
+            "cursors": torch.tensor(sizes) % 5000,
+            "capacity": 5000,
+        }
+    )
+    expected = brute_force([list(ring) for ring in rings], queries, 10)
+    np.testing.assert_allclose(memory.nearest(queries), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_where_hides_environments(backend):
     memory = EpisodicMemory(3, 2, k=2, backend=backend)
     ones = torch.ones(3, 2)
