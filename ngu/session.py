@@ -128,7 +128,9 @@ class Session:
             self._figures.update(progress.figures)
             self._learned.update(progress.learned)
             if self._has_rooms:
-                self._room_counter.update(progress.info["room"], ~progress.stepped)
+                rooms = self._room_counter.update(progress.info["room"], ~progress.stepped)
+                for count in rooms[progress.step.done].tolist():
+                    self._figures.update({"rooms_per_episode": count})
             yield progress
 
     def status(self) -> Figures:
