@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import logging
 
@@ -5,7 +6,7 @@ import pytest
 
 from ngu import bench
 from ngu.bench import main
-from ngu_agents.config import RecurrentReplayConfig
+from ngu.settings import parse
 
 TINY = [
     *("--learning.features", "8", "--learning.hidden", "8", "--learning.batch_size", "2"),
@@ -126,6 +127,6 @@ def test_nothing_is_measured_with_other_settings_than_training(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         main(["train", "--env", "MontezumaRevenge", "--device", "cpu", "--seconds", "1"])
     (settings,) = seen
-    assert settings.learning.features == RecurrentReplayConfig().features
-    assert settings.replay.trace_length == 80
-    assert settings.replay.min_sequences == 2 * settings.learning.batch_size
+    training, _, _ = parse(["--env", "MontezumaRevenge", "--device", "cpu"], "test")
+    early = dataclasses.replace(training.replay, min_sequences=2 * training.learning.batch_size)
+    assert settings == dataclasses.replace(training, replay=early)
