@@ -60,7 +60,7 @@ class Trainings:
 
 def _serve() -> None:
     # Optimisers import it when they are made, which would cost each child a second.
-    import torch._dynamo  # noqa: F401  # torch imports it late otherwise, in every child anew
+    import torch._dynamo  # noqa: F401
 
     from ngu.train import main
 
