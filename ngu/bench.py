@@ -165,13 +165,13 @@ def _training_flops(session: Session) -> dict[str, float]:
         "inference": _count(lambda: agent.actor.act(observation)),
         "learner: values": _count(lambda: agent.learner.update_values(batch)),
     }
-    bonus = agent.bonus
+    bonus, transitions = agent.bonus, agent.config.bonus_batch_size
     if bonus is not None:
         start = agent.action_start
         counted["novelty"] = _count(lambda: bonus.score(observation, action + start, observation))
-        counted["learner: novelty"] = _count(
-            lambda: agent.learner.update_bonus(bonus, batch, agent.config.bonus_steps)
-        )
+        if transitions:
+            drawn = agent.replay.sample_transitions(transitions)
+            counted["learner: novelty"] = _count(lambda: agent.learner.update_bonus(bonus, drawn))
     return counted
 
 

@@ -10,7 +10,7 @@ from ngu.settings import parse
 
 TINY = [
     *("--learning.features", "8", "--learning.hidden", "8", "--learning.batch_size", "2"),
-    *("--learning.bonus_steps", "3", "--learning.replay_ratio", "0.5"),
+    *("--learning.bonus_batch_size", "6", "--learning.replay_ratio", "0.5"),
     *("--replay.trace_length", "6", "--replay.period", "3", "--replay.capacity_steps", "2000"),
     *("--novelty.memory_capacity", "50", "--num-envs", "2", "--device", "cpu", "--log.steps", "50"),
 ]

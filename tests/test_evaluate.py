@@ -30,7 +30,7 @@ from ngu_envs import make
 
 TINY = """
 log: {steps: 100}
-learning: {num_policies: 10, features: 8, hidden: 8, batch_size: 2, bonus_steps: 2}
+learning: {num_policies: 10, features: 8, hidden: 8, batch_size: 2, bonus_batch_size: 4}
 replay: {capacity_steps: 400, capacity_gb: null, trace_length: 6, period: 3, min_sequences: 6}
 novelty: {memory_capacity: 50}
 """

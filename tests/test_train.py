@@ -18,7 +18,7 @@ from tests.forked import Trainings
 
 TINY = [
     *("--learning.features", 8, "--learning.hidden", 8, "--learning.batch_size", 2),
-    *("--learning.bonus_steps", 3, "--learning.replay_ratio", 0.5),
+    *("--learning.bonus_batch_size", 6, "--learning.replay_ratio", 0.5),
     *("--replay.trace_length", 6, "--replay.period", 3, "--replay.min_sequences", 6),
     *("--replay.capacity_steps", 2000, "--novelty.memory_capacity", 50),
     *("--num-envs", 2, "--device", "cpu", "--log.steps", 50),
@@ -325,7 +325,8 @@ def test_a_folder_that_exists_is_left_alone(finished, command, tmp_path, folder)
         (["--env", "deep-sea", "--device", "cuda"], "torch finds no CUDA device"),
         (["--env", "deep-sea", "--replay.capacity_gb", 1e6, "--replay.capacity_steps", 10**11],
          "lower capacity_gb"),
-        (["--env", "deep-sea", "--replay.trace_length", 3], "bonus_steps must be at most"),
+        (["--env", "deep-sea", "--learning.bonus_batch_size", -1],
+         "bonus_batch_size must be at least 0, got -1"),
         (["--env", "CartPole-v1", "--options.foo", 3], "CartPole-v1 has no option 'foo'"),
         (["--env", "deep-sea", "--run-dir", "/dev/null/run"], "Not a directory"),
     ],

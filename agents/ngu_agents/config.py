@@ -46,21 +46,19 @@ class RecurrentReplayConfig:
     """Updates between copies of the network to the target network."""
     priority_mix: float = 0.9
     """Eta: weight of the largest error against the mean in a sequence's priority."""
-    bonus_steps: int = 5
-    """How many of a sequence's last steps train the intrinsic reward's networks; take all of them
-    where episodes and sequences keep step, or no episode's first states are ever trained on."""
-    bonus_warm_up: int = 0
-    """Steps taken during which all steps of a sequence train the intrinsic reward's networks."""
+    bonus_batch_size: int = 320
+    """Transitions in an update of the intrinsic reward's networks, drawn uniformly from the replay;
+    0 leaves the networks as they are (the paper: the last 5 of each of its 64 sequences)."""
 
     def __post_init__(self) -> None:
         positive = (
             "num_policies", "features", "hidden", "learning_rate", "adam_epsilon",
-            "max_gradient_norm", "batch_size", "replay_ratio", "target_period", "bonus_steps",
+            "max_gradient_norm", "batch_size", "replay_ratio", "target_period",
         )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("beta", "epsilon_exponent", "bonus_warm_up", "transform_epsilon"):
+        for name in ("beta", "epsilon_exponent", "bonus_batch_size", "transform_epsilon"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         for name in ("epsilon", "trace_decay", "priority_mix"):

@@ -1,7 +1,8 @@
-"""The learning side: one update of the value function and of the novelty from a batch of sequences.
+"""The learning side: one update of the value function and of the novelty.
 
 Source: Never Give Up (arXiv 2002.06038), appendix A and E: transformed Retrace on replayed
-sequences, burn-in of the stored recurrent state, novelty trained on each sequence's last steps.
+sequences, burn-in of the stored recurrent state. Decided here: novelty trains on transitions drawn
+uniformly from the replay, not on the last steps of the sequences that the values train on.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from ngu_agents.losses import (
     td_errors,
 )
 from ngu_agents.networks import Inputs, RecurrentQNetwork
-from ngu_agents.replay import SequenceBatch
+from ngu_agents.replay import SequenceBatch, Transitions
 
 
 class Learned(NamedTuple):
@@ -48,7 +49,7 @@ class Learner:
 
     Args:
         network: trained in place, float32.
-        bonus: its networks are trained on the last steps of each sequence; None trains none.
+        bonus: its networks are trained on transitions; None trains none.
         config: the agent's settings.
         burn_in: steps of a sequence that only bring the recurrent state up to date.
         action_start: the action space's first action; batches count actions from zero.
@@ -87,21 +88,21 @@ class Learner:
             else IDENTITY
         )
 
-    def update(self, batch: SequenceBatch, *, bonus_steps: int) -> Learned:
+    def update(self, batch: SequenceBatch, transitions: Transitions | None) -> Learned:
         """Train once.
 
         Args:
             batch: B sequences of burn-in and T steps, with T + 1 observations to learn from.
-            bonus_steps: how many of each sequence's last steps train the intrinsic reward.
+            transitions: what trains the intrinsic reward; None leaves it as it is.
 
         Raises:
             FloatingPointError: a loss is not finite; names it, and nothing was trained on it.
         """
         with self.stopwatch("learner: values"):
             priorities, metrics = self.update_values(batch)
-        if self.bonus is not None:
+        if self.bonus is not None and transitions is not None:
             with self.stopwatch("learner: novelty"):
-                metrics |= self.update_bonus(self.bonus, batch, bonus_steps)
+                metrics |= self.update_bonus(self.bonus, transitions)
         self.updates += 1
         return Learned(batch.ids, priorities, metrics)
 
@@ -177,16 +178,12 @@ class Learner:
         values, _ = self.target(inputs, state)
         return values[burn:]
 
-    def update_bonus(self, bonus: IntrinsicReward, batch: SequenceBatch, steps: int) -> Figures:
-        """Train the intrinsic reward on each sequence's last steps; returns metrics."""
-        keep = batch.valid[-steps:]
-        before, after = batch.observation[:-1][-steps:], batch.observation[1:][-steps:]
-        if not keep.any():
-            return {}
+    def update_bonus(self, bonus: IntrinsicReward, transitions: Transitions) -> Figures:
+        """Train the intrinsic reward once; returns metrics."""
         figures = bonus.update(
-            self._tensor(before[keep]),
-            self._tensor(batch.action[-steps:][keep]) + self._action_start,
-            self._tensor(after[keep]),
+            self._tensor(transitions.observation_tm1),
+            self._tensor(transitions.action_tm1) + self._action_start,
+            self._tensor(transitions.observation_t),
             publish=False,
         )
         return {

@@ -65,11 +65,6 @@ class RecurrentReplayAgent:
         device: torch.device | str = "cpu",
         precision: str = "auto",
     ) -> None:
-        if config.bonus_steps > replay.trace_length:
-            raise ValueError(
-                f"bonus_steps must be at most the replay's trace_length of {replay.trace_length}, "
-                f"got {config.bonus_steps}"
-            )
         seeds = Seeds(seed)
         self._device = torch.device(device)
         dtype = resolve_precision(precision, self._device)
@@ -169,10 +164,11 @@ class RecurrentReplayAgent:
         metrics = self._hand_over()
         with self.stopwatch("replay"):
             batch = self.replay.sample(self.config.batch_size)
-        warming = self._steps < self.config.bonus_warm_up
-        bonus_steps = len(batch.action) if warming else self.config.bonus_steps
+            transitions = None
+            if self.bonus is not None and self.config.bonus_batch_size:
+                transitions = self.replay.sample_transitions(self.config.bonus_batch_size)
         self._updates += 1
-        self._update = self._thread.submit(self.learner.update, batch, bonus_steps=bonus_steps)
+        self._update = self._thread.submit(self.learner.update, batch, transitions)
         return metrics
 
     def finish_update(self) -> Learned | None:

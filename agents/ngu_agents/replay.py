@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import gymnasium
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Int, Shaped
 from numpy.typing import DTypeLike
 
 from ngu.seeding import generator_state, set_generator_state
@@ -28,6 +28,7 @@ from ngu_agents.replay_frames import gather_observations
 from ngu_agents.replay_layout import ReplayConfig as ReplayConfig
 from ngu_agents.replay_layout import ReplayLayout, check_free_memory, ring_periods
 from ngu_agents.sequence_batch import SequenceBatch as SequenceBatch
+from ngu_agents.sequence_batch import Transitions as Transitions
 from ngu_agents.sequence_index import SequenceIndex
 
 
@@ -209,12 +210,7 @@ class SequenceReplay:
         Raises:
             ValueError: If `batch_size` is below 1 or there is no sequence yet.
         """
-        if self.num_sequences == 0:
-            raise ValueError(
-                "there is no complete sequence to sample yet: the first needs "
-                f"{self.config.unroll_length + 1} steps of each environment, "
-                f"{self._slots_written} are stored"
-            )
+        self._check_sequences()
         numbers, envs, ids, importance_weight = self._index.draw(batch_size, self._generator)
 
         # From the slot before x_0 to that of x_T.
@@ -233,14 +229,7 @@ class SequenceReplay:
         }
         step = {name: values[1:-1] for name, values in column.items()}
         return SequenceBatch(
-            observation=gather_observations(
-                self._columns["observation"],
-                self._columns["first"],
-                slots[1:],
-                envs,
-                stack=self.layout.stack,
-                pad_with_zeros=self.layout.stack_padding == "zero",
-            ),
+            observation=self._observations(slots[1:], envs),
             first=first,
             action_tm1=previous["action"],
             reward_ext_tm1=previous["reward_ext"],
@@ -259,6 +248,31 @@ class SequenceReplay:
             ids=ids,
             importance_weight=importance_weight,
         )
+
+    def sample_transitions(self, count: int) -> Transitions:
+        """Draws single steps, each stored one with the same probability, with replacement.
+
+        Nothing may be added meanwhile.
+
+        Raises:
+            ValueError: If `count` is below 1 or there is no sequence yet.
+        """
+        if count < 1:
+            raise ValueError(f"count must be at least 1, got {count}")
+        self._check_sequences()
+        # The slots before the oldest step's hold the older frames of its stack.
+        overwritten = max(0, self._slots_written - self._length)
+        oldest = overwritten and overwritten + self.layout.stack - 1
+        newest = self._slots_written - 1
+        first = self._columns["first"]
+        slots, envs = (np.zeros(count, np.int64) for _ in range(2))
+        wanted = np.ones(count, np.bool_)
+        while wanted.any():
+            slots[wanted] = self._generator.integers(oldest, newest, wanted.sum())
+            envs[wanted] = self._generator.integers(0, self.layout.num_envs, wanted.sum())
+            wanted = first[(slots + 1) % self._length, envs]
+        before, after = self._observations(np.stack([slots, slots + 1]), envs)
+        return Transitions(before, self._columns["action"][slots % self._length, envs], after)
 
     def update_priorities(self, ids: np.ndarray, priorities: np.ndarray) -> None:
         """Sets the priorities [B] of sequences by their ids [B]; overwritten ones are skipped.
@@ -304,6 +318,18 @@ class SequenceReplay:
         set_generator_state(self._generator, state["generator"])
         self._slots_written = state["slots_written"]
 
+    def _observations(
+        self, slots: Int[np.ndarray, "T B"], envs: Int[np.ndarray, " B"]
+    ) -> Shaped[np.ndarray, "..."]:
+        return gather_observations(
+            self._columns["observation"],
+            self._columns["first"],
+            slots,
+            envs,
+            stack=self.layout.stack,
+            pad_with_zeros=self.layout.stack_padding == "zero",
+        )
+
     def _clear(self) -> None:
         self._slots_written = 0
         self._index = SequenceIndex(
@@ -320,6 +346,14 @@ class SequenceReplay:
             if max(0, needed) > overwritten:
                 return
             self._index.drop_oldest()
+
+    def _check_sequences(self) -> None:
+        if self.num_sequences == 0:
+            raise ValueError(
+                "there is no complete sequence to sample yet: the first needs "
+                f"{self.config.unroll_length + 1} steps of each environment, "
+                f"{self._slots_written} are stored"
+            )
 
     def _check_first(self, first: np.ndarray) -> None:
         t = self._slots_written

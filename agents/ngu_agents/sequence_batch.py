@@ -1,9 +1,10 @@
-"""Sequences as the replay hands them out: time-major arrays, ready for `torch.from_numpy`.
+"""What the replay hands out: arrays, sequences time-major, ready for `torch.from_numpy`.
 
 Shapes: B sequences, T steps (burn-in included), H recurrent units.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -49,3 +50,14 @@ class SequenceBatch:
     """Names of the sequences, for `update_priorities`."""
     importance_weight: Float[np.ndarray, " B"]
     """Weights that undo the drawing's bias, the largest 1."""
+
+
+class Transitions(NamedTuple):
+    """Single steps, in no order; no one of them is a reset."""
+
+    observation_tm1: Shaped[np.ndarray, " B *shape"]
+    """x_t-1."""
+    action_tm1: Shaped[np.ndarray, " B *action"]
+    """a_t-1, taken on it."""
+    observation_t: Shaped[np.ndarray, " B *shape"]
+    """x_t, which it led to."""

@@ -19,7 +19,7 @@ from ngu_agents.recurrent_replay import RecurrentReplayAgent
 from ngu_agents.replay_layout import ReplayConfig
 
 LEARNING = RecurrentReplayConfig(
-    num_policies=3, features=8, hidden=8, batch_size=2, bonus_steps=2, target_period=2
+    num_policies=3, features=8, hidden=8, batch_size=2, bonus_batch_size=4, target_period=2
 )
 REPLAY = ReplayConfig(
     capacity_steps=400, trace_length=6, period=3, burn_in=2, min_sequences=6, capacity_gb=None
@@ -164,7 +164,7 @@ def test_a_loss_that_is_not_finite_is_named_and_nothing_is_trained_on_it():
     batch.reward_ext[:] = np.inf
     before = copy.deepcopy(agent.learner.network.state_dict())
     with pytest.raises(FloatingPointError, match="loss/value"):
-        agent.learner.update(batch, bonus_steps=2)
+        agent.learner.update(batch, None)
     agent.close()
     for name, value in agent.learner.network.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
@@ -209,12 +209,6 @@ def test_only_discrete_actions_are_taken(space, error):
     else:
         with pytest.raises(error, match="Discrete"):
             make()
-
-
-def test_settings_that_do_not_fit_each_other_are_refused():
-    envs = make_envs()
-    with pytest.raises(ValueError, match="bonus_steps must be at most"):
-        make_agent(envs, learning=dataclasses.replace(LEARNING, bonus_steps=7))
 
 
 def test_environments_that_reset_otherwise_are_refused():

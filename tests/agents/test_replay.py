@@ -189,6 +189,35 @@ def test_every_sequence_is_drawn(stack):
             world.check(batch, config)
 
 
+@pytest.mark.parametrize(
+    ("stack", "padding", "action_shape"), [(1, "repeat", ()), (4, "repeat", (2,)), (3, "zero", ())]
+)
+@pytest.mark.parametrize("slots", [12, 50])
+def test_every_step_is_drawn_equally_often(stack, padding, action_shape, slots):
+    world = World(2, stack=stack, padding=padding, action_shape=action_shape, end=0.3)
+    config = dataclasses.replace(CONFIG, capacity_steps=42)
+    replay = world.make_replay(config)
+    for _ in range(slots):
+        replay.add(**world.step())
+    # A whole ring lacks the older frames of its first slots.
+    oldest = 0 if slots < 21 else slots - 21 + stack - 1
+    expected = {
+        world.observation(t, env).tobytes(): (t, env)
+        for t in range(oldest, slots - 1)
+        for env in range(2)
+        if not world.slots[t]["resets"][env]
+    }
+    count = 2000 * len(expected)
+    drawn = replay.sample_transitions(count)
+    times = dict.fromkeys(expected.values(), 0)
+    for before, action, after in zip(*drawn, strict=True):
+        t, env = expected[before.tobytes()]
+        np.testing.assert_array_equal(action, world.slots[t]["action"][env])
+        np.testing.assert_array_equal(after, world.observation(t + 1, env))
+        times[t, env] += 1
+    np.testing.assert_allclose(np.array(list(times.values())) / 2000, 1, atol=0.1)
+
+
 def test_batches_are_ready_for_torch():
     world = World(3, stack=2)
     replay = world.make_replay()
@@ -389,11 +418,15 @@ def test_bad_calls():
     assert not replay.ready
     with pytest.raises(ValueError, match="no complete sequence to sample yet"):
         replay.sample(1)
+    with pytest.raises(ValueError, match="no complete sequence to sample yet"):
+        replay.sample_transitions(1)
     for _ in range(8):
         replay.add(**world.step())
     assert replay.ready
     with pytest.raises(ValueError, match="size must be at least 1"):
         replay.sample(0)
+    with pytest.raises(ValueError, match="count must be at least 1, got 0"):
+        replay.sample_transitions(0)
     with pytest.raises(ValueError, match="shape of ids"):
         replay.update_priorities(np.array([0, 1]), np.array([1.0]))
     with pytest.raises(ValueError, match="finite and at least 0"):
