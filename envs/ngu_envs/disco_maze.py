@@ -59,7 +59,9 @@ class DiscoMaze(WalkingEnv):
 
     Decided here: mazes come from a depth-first backtracker (`maze_generation`); the agent starts in
     the top left room (row 1, column 1), where the backtracker started too; an agent that touches a
-    wall is still shown on the cell it came from; `DiscoMazeConfig.max_steps` truncates.
+    wall is shown on it, or the last step would tell inverse dynamics nothing of the action but
+    which walls stand around, and the embedding could not ignore them; `DiscoMazeConfig.max_steps`
+    truncates.
 
     Args:
         num_envs: Number of environments.

@@ -16,7 +16,8 @@ AGENT_COLOUR = 255
 class WalkingEnv(VectorizedEnv):
     """An agent on a grid of walls and free cells; info["coverage"] is what it has visited.
 
-    Actions: 0 up, 1 down, 2 left, 3 right. A step into a wall leaves the agent where it is.
+    Actions: 0 up, 1 down, 2 left, 3 right. A step into a wall leaves the agent where it is, or ends
+    the episode with the agent on the wall, so that what it did can be seen.
     `info["coverage"]`, float32 [E]: distinct free cells visited in this episode, the first one
     included, over all free cells. A subclass gives `_new_walls` and `_paint`.
 
@@ -79,12 +80,15 @@ class WalkingEnv(VectorizedEnv):
 
     def _advance(self, actions: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         target = self._position + self._moves[actions]
-        hits = self._walls[self._everyone, target] == 1
-        self._position[...] = np.where(where & ~hits, target, self._position)
-        # An environment at a reset step stays where it was, on a cell that counts already.
-        self._visited_count += ~self._visited[self._everyone, self._position]
-        self._visited[self._everyone, self._position] = True
-        terminated = where & hits if self.ends_at_wall else np.zeros(self.num_envs, bool)
+        hits = where & (self._walls[self._everyone, target] == 1)
+        moves = where if self.ends_at_wall else where & ~hits
+        self._position[...] = np.where(moves, target, self._position)
+        # A wall is no cell that counts, be it touched now or shown until the next episode begins.
+        here = self._everyone, self._position
+        fresh = ~(self._visited[here] | (self._walls[here] == 1))
+        self._visited_count += fresh
+        self._visited[here] |= fresh
+        terminated = hits if self.ends_at_wall else np.zeros(self.num_envs, bool)
         return np.zeros(self.num_envs, np.float32), terminated
 
     def _observe(self) -> np.ndarray:

@@ -67,12 +67,18 @@ def test_touching_a_wall_ends_the_episode_and_the_next_maze_is_new():
     assert terminated.all()
     assert not truncated.any()
     assert (reward == 0).all()
-    assert read(observation[0])[1] == (1, 1)
-    assert np.array_equal(read(observation[0])[0], read(first[0])[0])
+    # The agent stands on the wall it touched, which does not count as visited.
+    walls, cell = read(observation[0])
+    assert cell == (0, 1)
+    walls[cell] = True
+    assert np.array_equal(walls, read(first[0])[0])
     assert info["coverage"] == pytest.approx(1 / 199)
-    observation, _, terminated, _, _ = envs.step(np.array([UP, UP]))
+    observation, _, terminated, _, info = envs.step(np.array([UP, UP]))
     assert not terminated.any()
-    assert not np.array_equal(read(observation[0])[0], read(first[0])[0])
+    walls, cell = read(observation[0])
+    assert cell == (1, 1)
+    assert not np.array_equal(walls, read(first[0])[0])
+    assert info["coverage"] == pytest.approx(1 / 199)
 
 
 def test_only_walls_change_colour():
@@ -108,7 +114,9 @@ def test_colours_stay_for_the_episode_without_noise():
     first, _ = envs.reset()
     ended, _, terminated, _, _ = envs.step(np.full(4, UP))
     assert terminated.all()
-    assert np.array_equal(ended, first)
+    changed = (ended != first).any(1)
+    assert np.argwhere(changed[0]).tolist() == [[0, 1], [1, 1]]
+    assert (changed == changed[0]).all()
     second, _, _, _, _ = envs.step(np.full(4, UP))
     assert not np.array_equal(second, first)
 
