@@ -22,7 +22,7 @@ from ngu_agents.base import Agent, Figures
 from ngu_agents.loop import Loop, Progress
 from ngu_agents.random_agent import RandomAgent
 from ngu_agents.recurrent_replay import RecurrentReplayAgent
-from ngu_agents.tracking import EpisodeTracker, MeanTracker
+from ngu_agents.tracking import EpisodeTracker, MeanTracker, VisitTracker
 from ngu_envs import RoomCounter, is_restorable, make
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,8 @@ class Session:
         self._figures = MeanTracker()
         self._learned = MeanTracker()
         self._room_counter = RoomCounter(settings.num_envs)
-        self._has_rooms = self.envs.metadata.get("progress") == "room"
+        self._visits = VisitTracker(settings.num_envs)
+        self._measure = self.envs.metadata.get("progress")
 
     @property
     def frames(self) -> int:
@@ -118,8 +119,10 @@ class Session:
     def begin(self) -> None:
         """Begin an episode in each environment."""
         info = self.loop.begin()
-        if self._has_rooms:
+        if self._measure == "room":
             self._room_counter.begin(info["room"])
+        elif self._measure == "coverage":
+            self._visits.begin(info["coverage"])
 
     def __iter__(self) -> Iterator[Progress]:
         """Step for ever, with the trackers following."""
@@ -127,7 +130,9 @@ class Session:
             self._episodes.update(progress)
             self._figures.update(progress.figures)
             self._learned.update(progress.learned)
-            if self._has_rooms:
+            if self._measure == "coverage":
+                self._visits.update(progress)
+            elif self._measure == "room":
                 rooms = self._room_counter.update(progress.info["room"], ~progress.stepped)
                 for count in rooms[progress.step.done].tolist():
                     self._figures.update({"rooms_per_episode": count})
@@ -136,17 +141,19 @@ class Session:
     def status(self) -> Figures:
         """Figures of this moment: counts, fill and memory; cheap, and changes nothing."""
         status: Figures = {"frames": self.frames, "steps": self.loop.steps, **self.agent.status()}
-        if self._has_rooms:
+        if self._measure == "room":
             status["rooms"] = self._room_counter.total
         status["memory_gb"] = memory_used() / 1e9
         return status
 
     def collect(self) -> dict[str, int | float | None]:
         """All figures of a log point, None where there is none yet; the means start anew."""
-        place = "coverage" if self.envs.metadata.get("progress") == "coverage" else "rooms"
+        place = "coverage" if self._measure == "coverage" else "rooms"
         figures: dict[str, int | float | None] = dict.fromkeys((*EVERY_LOG_POINT, place))
-        means = self._episodes.collect() | self._figures.collect() | self._learned.collect()
-        return figures | self.status() | means
+        trackers = (self._episodes, self._figures, self._visits, self._learned)
+        for tracker in trackers:
+            figures |= tracker.collect()
+        return figures | self.status()
 
     def save(self, folder: Path) -> dict[str, Any]:
         """The whole state; what the agent collected goes to files in ``folder``."""
@@ -157,6 +164,7 @@ class Session:
             "figures": self._figures.state_dict(),
             "learned": self._learned.state_dict(),
             "rooms": self._room_counter.state_dict(),
+            "visits": self._visits.state_dict(),
             "envs": self.envs.state_dict() if is_restorable(self.envs) else None,
         }
 
@@ -175,6 +183,7 @@ class Session:
         self._learned.load_state_dict(state["learned"])
         self._episodes.load_state_dict(state["episodes"])
         self._room_counter.load_state_dict(state["rooms"])
+        self._visits.load_state_dict(state["visits"])
         if whole and is_restorable(self.envs):
             self.envs.load_state_dict(state["envs"])
             return

@@ -37,6 +37,11 @@ class Agent(Protocol):
 
     stopwatch: Stopwatch
 
+    @property
+    def reward_int(self) -> np.ndarray:
+        """Intrinsic rewards [E] float32 of the step observed last; zeros where none are paid."""
+        ...
+
     def begin(self, observation: np.ndarray) -> None:
         """Take the observations [E, ...] of a reset of all environments."""
         ...

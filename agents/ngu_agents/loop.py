@@ -26,6 +26,8 @@ class Progress(NamedTuple):
     """True [E] where the environment stepped; False where it only began a new episode."""
     info: dict[str, Any]
     """The environments' own information."""
+    reward_int: np.ndarray
+    """Intrinsic rewards [E] float32 of the states reached."""
     figures: Figures
     """Means over the environments of what the agent saw in this step."""
     learned: Figures
@@ -70,7 +72,7 @@ class Loop:
             figures = self.agent.observe(step)
             learned = self.agent.learn()
             self.steps += int(stepped.sum())
-            yield Progress(self.steps, step, stepped, info, figures, learned)
+            yield Progress(self.steps, step, stepped, info, self.agent.reward_int, figures, learned)
 
     def state_dict(self) -> dict[str, Any]:
         """The count of steps, and where the next step only resets."""

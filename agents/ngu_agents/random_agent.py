@@ -25,8 +25,14 @@ class RandomAgent:
 
     def __init__(self, action_space: gymnasium.Space[Any], num_envs: int, *, seed: int) -> None:
         self.stopwatch = Stopwatch()
+        self._unpaid = np.zeros(num_envs, dtype=np.float32)
         self._space = batch_space(action_space, num_envs)
         self._space.seed(Seeds(seed).integer("random actions"))
+
+    @property
+    def reward_int(self) -> np.ndarray:
+        """Zeros [E]: nothing is paid."""
+        return self._unpaid
 
     def begin(self, observation: np.ndarray) -> None:
         """Nothing to take note of."""

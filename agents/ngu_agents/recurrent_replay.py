@@ -109,6 +109,11 @@ class RecurrentReplayAgent:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="learner")
         self._update: Future[Learned] | None = None
 
+    @property
+    def reward_int(self) -> np.ndarray:
+        """Intrinsic rewards [E] float32 of the step observed last; zeros where none are paid."""
+        return self.actor.reward_int
+
     def begin(self, observation: np.ndarray) -> None:
         """Take the observations [E, ...] of a reset of all environments."""
         self._observation = observation

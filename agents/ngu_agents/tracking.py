@@ -72,6 +72,48 @@ class EpisodeTracker:
         self._episodes, self._best = state["episodes"], state["best"]
 
 
+class VisitTracker:
+    """What new places and exact repeats are paid, where the environments tell their coverage.
+
+    An embedding that ignores what the agent cannot influence pays repeats little. A place where an
+    episode terminates, as the wall of a maze, is neither.
+
+    Args:
+        num_envs: environments E.
+    """
+
+    def __init__(self, num_envs: int) -> None:
+        self._coverage = np.zeros(num_envs, dtype=np.float32)
+        self._means = MeanTracker()
+
+    def begin(self, coverage: np.ndarray) -> None:
+        """Begin an episode everywhere; ``coverage`` [E] is that of the first places."""
+        self._coverage = coverage
+
+    def update(self, progress: Progress) -> None:
+        """Take one step of all environments."""
+        coverage = progress.info["coverage"]
+        first_visit = progress.stepped & (coverage > self._coverage)
+        revisit = progress.stepped & ~first_visit & ~progress.step.terminated
+        self._coverage = coverage
+        for name, where in (("first_visit", first_visit), ("revisit", revisit)):
+            for paid in progress.reward_int[where].tolist():
+                self._means.update({f"intrinsic_reward/{name}": paid})
+
+    def collect(self) -> Figures:
+        """Mean intrinsic rewards since the last call."""
+        return self._means.collect()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Coverage and means."""
+        return {"coverage": self._coverage, "means": self._means.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned."""
+        self._coverage = state["coverage"]
+        self._means.load_state_dict(state["means"])
+
+
 class MeanTracker:
     """Means of named figures since the last log point, each over the times it came."""
 

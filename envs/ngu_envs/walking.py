@@ -79,7 +79,7 @@ class WalkingEnv(VectorizedEnv):
         self._visited_count[chosen] = 1
 
     def _advance(self, actions: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        target = self._position + self._moves[actions]
+        target = self._position + where * self._moves[actions]
         hits = where & (self._walls[self._everyone, target] == 1)
         moves = where if self.ends_at_wall else where & ~hits
         self._position[...] = np.where(moves, target, self._position)

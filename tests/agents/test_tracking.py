@@ -1,19 +1,23 @@
 import copy
 
 import numpy as np
+import pytest
 
 from ngu_agents.base import Step
 from ngu_agents.loop import Progress
-from ngu_agents.tracking import EpisodeTracker, MeanTracker
+from ngu_agents.tracking import EpisodeTracker, MeanTracker, VisitTracker
 
 
-def progress(reward, *, stepped=(1, 1), terminated=(0, 0), truncated=(0, 0), coverage=None):
+def progress(
+    reward, *, stepped=(1, 1), terminated=(0, 0), truncated=(0, 0), coverage=None, reward_int=(0, 0)
+):
     step = Step(
         np.zeros((2, 1)), np.array(reward, np.float32), np.array(terminated, bool),
         np.array(truncated, bool),
     )  # fmt: skip
     info = {} if coverage is None else {"coverage": np.array(coverage, np.float32)}
-    return Progress(0, step, np.array(stepped, bool), info, {}, {})
+    paid = np.array(reward_int, np.float32)
+    return Progress(0, step, np.array(stepped, bool), info, paid, {}, {})
 
 
 def fed() -> EpisodeTracker:
@@ -105,3 +109,25 @@ def test_figures_are_averaged_over_the_times_they_came():
     other.load_state_dict(state)
     other.update({"a": 6.0})
     assert other.collect() == {"a": 3.0, "b": 4.0}
+
+
+def test_visits_by_hand():
+    tracker = VisitTracker(2)
+    tracker.begin(np.array([0.1, 0.1], np.float32))
+    # Environment 0: a new cell, a repeat, a wall; then its reset. Environment 1: two new, a repeat.
+    tracker.update(progress((0, 0), coverage=(0.2, 0.2), reward_int=(8, 6)))
+    state = copy.deepcopy(tracker.state_dict())
+    other = VisitTracker(2)
+    other.load_state_dict(state)
+    for each in (tracker, other):
+        each.update(progress((0, 0), coverage=(0.2, 0.3), reward_int=(0.5, 4)))
+        each.update(progress((0, 0), coverage=(0.2, 0.3), reward_int=(5, 0.7), terminated=(1, 0)))
+        each.update(progress((0, 0), coverage=(0.1, 0.4), reward_int=(0, 10), stepped=(0, 1)))
+        each.update(progress((0, 0), coverage=(0.2, 0.4), reward_int=(2, 0.3)))
+        assert each.collect() == pytest.approx(
+            {
+                "intrinsic_reward/first_visit": (8 + 6 + 4 + 10 + 2) / 5,
+                "intrinsic_reward/revisit": (0.5 + 0.7 + 0.3) / 3,
+            }
+        )
+        assert each.collect() == {}

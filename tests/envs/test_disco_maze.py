@@ -81,6 +81,23 @@ def test_touching_a_wall_ends_the_episode_and_the_next_maze_is_new():
     assert info["coverage"] == pytest.approx(1 / 199)
 
 
+def test_what_is_asked_for_at_a_reset_step_is_ignored():
+    """On each side of the maze, where a further step would lead out of it."""
+    envs = make("disco-maze", 4, 0)
+    envs.reset()
+    walls = np.array([(0, 1), (20, 19), (1, 0), (19, 20)])
+    inside = walls + np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])
+    envs._position[:] = inside[:, 0] * 21 + inside[:, 1]
+    outwards = np.array([UP, DOWN, LEFT, RIGHT])
+    observation, _, terminated, _, _ = envs.step(outwards)
+    assert terminated.all()
+    assert [read(picture)[1] for picture in observation] == [tuple(wall) for wall in walls.tolist()]
+    observation, _, terminated, _, info = envs.step(outwards)
+    assert not terminated.any()
+    assert [read(picture)[1] for picture in observation] == [(1, 1)] * 4
+    assert info["coverage"] == pytest.approx(1 / 199)
+
+
 def test_only_walls_change_colour():
     envs = make("disco-maze", 16, 0)
     observations = [envs.reset()[0]]
