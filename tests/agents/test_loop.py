@@ -38,6 +38,10 @@ class Recorder:
         self.steps: list[Step] = []
         self.began: np.ndarray | None = None
 
+    @property
+    def reward_int(self):
+        return np.full(2, len(self.steps), np.float32)
+
     def begin(self, observation):
         self.calls.append("begin")
         self.began = observation
@@ -91,6 +95,7 @@ def test_what_the_agent_is_told_and_when():
     first, second, third = take(loop, 3)
     assert agent.calls[:7] == ["begin", "act", "observe", "learn", "act", "observe", "learn"]
     assert [p.figures for p in (first, second, third)] == [{"seen": n} for n in (1.0, 2.0, 3.0)]
+    assert [p.reward_int.tolist() for p in (first, second, third)] == [[1, 1], [2, 2], [3, 3]]
     assert [p.learned for p in (first, second, third)] == [{}, {"loss": 0.5}, {}]
     # Environment 0 ends at its second step, and only resets in the third.
     np.testing.assert_array_equal(second.step.observation, [[2], [2]])
