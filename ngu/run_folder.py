@@ -22,11 +22,13 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from ngu.checkpoint import Checkpoints
 from ngu.durable import append_whole, replacing
@@ -98,6 +100,19 @@ class RunFolder:
     def config(self) -> str:
         """The settings as YAML."""
         return (self.path / "config.yaml").read_text(encoding="utf-8")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes from training in this folder; the system lets go of a dead one's.
+
+        Raises:
+            BlockingIOError: Another process trains in it.
+        """
+        try:
+            with FileLock(self.path / ".lock", blocking=False):
+                yield
+        except Timeout:
+            raise BlockingIOError(f"another process is training in {self.path}") from None
 
     def resume(self, steps: int) -> None:
         """Makes the folder what it was at a checkpoint, and notes that the run goes on from there.

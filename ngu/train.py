@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 
 from rich.console import Console
 
@@ -17,6 +18,7 @@ from ngu.sentences import EarlyParser
 from ngu.session import Session, open_session
 from ngu.settings import SettingsError, check_resumable, parse
 from ngu.training import Stop, Training
+from ngu_envs import WorkerDiedError
 
 logger = logging.getLogger("ngu")
 
@@ -25,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code.
 
     0 when the frames are done, 130 or 143 when a signal stopped it, 2 for what the user has to
-    mend (the message says what).
+    mend (the message says what), 1 when a process with environments died.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     console = log_to_console()
@@ -35,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.error("%s", error)
     except FloatingPointError as error:
         logger.error("%s; the last checkpoint is from before it", error)
+    except WorkerDiedError as error:
+        logger.error("%s; --resume goes on from the last checkpoint", error)
+        return 1
     except KeyboardInterrupt:
         logger.info("stopped before training began")
         return 128 + signal.SIGINT
@@ -49,16 +54,14 @@ def _train(arguments: list[str], console: Console) -> int:
         session, folder = _resumed(known.resume, rest)
     settings = session.settings
     title = f"{settings.agent} on {settings.env}, seed {settings.seed}"
-    with Stop() as stop, Display(settings.frames, title, console) as display:
-        try:
-            training = Training(session, folder, display)
-            if known.resume is None:
-                session.begin()
-            else:
-                training.resume()
-            training.run(stop)
-        finally:
-            session.close()
+    display = Display(settings.frames, title, console)
+    with closing(session), folder.held(), Stop() as stop, display:
+        training = Training(session, folder, display)
+        if known.resume is None:
+            session.begin()
+        else:
+            training.resume()
+        training.run(stop)
     if stop.signal is not None:
         logger.info(
             "stopped at %s frames; go on with: python -m ngu.train --resume %s",

@@ -66,6 +66,22 @@ def test_open_finds_seed_settings_and_checkpoints_and_changes_nothing(folder):
     assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")} == before
 
 
+def test_a_folder_is_held_by_one_process(folder):
+    holding = "from ngu.run_folder import RunFolder; import sys\n"
+    holding += "with RunFolder.open(sys.argv[1]).held(): print('held', flush=True); input()"
+    command = [sys.executable, "-c", holding, str(folder.path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        message = rf"another process is training in {folder.path}"
+        with pytest.raises(BlockingIOError, match=message), folder.held():
+            pass
+        other.kill()
+    with folder.held():
+        pass
+
+
 @pytest.mark.parametrize("content", [[], ["config.yaml"]])
 def test_open_of_no_run_folder(tmp_path, content):
     for name in content:

@@ -14,6 +14,7 @@ import torch
 from ngu import training
 from ngu.run_folder import RunFolder
 from ngu.train import main
+from ngu_envs import WorkerDiedError
 from tests.forked import Trainings
 
 TINY = [
@@ -260,6 +261,23 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_checkpoints(train
     assert newest(run) == checkpoint
     assert checkpoint.read_bytes() == before
     assert not (run / "summary.json").exists()
+
+
+def test_a_dead_worker_ends_training_with_a_sentence(command, monkeypatch):
+    def run(self, stop):
+        raise WorkerDiedError("the Atari worker 7 of environments 0 to 1 ended with code -9")
+
+    monkeypatch.setattr(training.Training, "run", run)
+    code, said = command(*DEEP_SEA, "--frames", 60)
+    assert code == 1
+    assert "worker 7 of environments 0 to 1 ended with code -9; --resume goes on" in said
+
+
+def test_two_processes_do_not_train_in_one_folder(finished, command):
+    with RunFolder.open(finished).held():
+        code, said = command("--resume", finished, "--frames", 90)
+    assert code == 2
+    assert f"another process is training in {finished}" in said
 
 
 @pytest.mark.parametrize(

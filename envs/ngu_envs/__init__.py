@@ -1,6 +1,7 @@
 """Environments to explore: Atari, mazes, DeepSea, and any that gymnasium knows, made by name."""
 
 from ngu_envs.atari import AtariConfig as AtariConfig
+from ngu_envs.atari_process import WorkerDiedError as WorkerDiedError
 from ngu_envs.deep_sea import DeepSeaConfig as DeepSeaConfig
 from ngu_envs.disco_maze import DiscoMazeConfig as DiscoMazeConfig
 from ngu_envs.make import config_type as config_type

@@ -32,6 +32,10 @@ def _stop(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
     errors.close()
 
 
+class WorkerDiedError(RuntimeError):
+    """A process that plays games has ended by itself; its environments cannot go on."""
+
+
 class WorkerProcess:
     """A worker with `count` games, and what it was asked last.
 
@@ -86,7 +90,7 @@ class WorkerProcess:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         reason = lines[-1] if lines else "it left no message"
-        raise RuntimeError(
+        raise WorkerDiedError(
             f"the Atari worker {self.pid} of environments {self.share.start} to "
             f"{self.share.stop - 1} ended with code {code}: {reason}"
         )

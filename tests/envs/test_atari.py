@@ -10,7 +10,7 @@ import psutil
 import pytest
 from ale_py.vector_env import AtariVectorEnv
 
-from ngu_envs import AtariConfig, atari_wire, make
+from ngu_envs import AtariConfig, WorkerDiedError, atari_wire, make
 from ngu_envs.atari import PROTOCOLS
 from ngu_envs.atari_names import ROM_OF_GAME, ROOM_BYTES
 
@@ -182,7 +182,7 @@ def test_a_killed_worker_is_named():
     envs.reset()
     pid = envs.unwrapped.worker_pids[1]
     os.kill(pid, signal.SIGKILL)
-    with pytest.raises(RuntimeError, match=rf"worker {pid} of environments 1 to 2 ended .* -9"):
+    with pytest.raises(WorkerDiedError, match=rf"worker {pid} of environments 1 to 2 ended .* -9"):
         envs.step(np.zeros(3, np.int64))
     envs.close()
 
