@@ -113,7 +113,7 @@ class AtariEnvs(RestorableVectorEnv):
         config: How the game is played.
 
     Raises:
-        RuntimeError: A worker died; the message tells its last words. Any method may raise it.
+        WorkerDiedError: A worker died; the message tells its last words. Any method may raise it.
     """
 
     def __init__(self, rom: str, num_envs: int, seed: int, config: AtariConfig | None = None):
