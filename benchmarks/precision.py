@@ -48,7 +48,7 @@ def main() -> None:
     trained = NGU(*spaces, NUM_ENVS, precision="float32")
     for bonus in (trained, fast):
         bonus.inverse_dynamics.load_state_dict(exact.inverse_dynamics.state_dict())
-        bonus.distillation.load_state_dict(exact.distillation.state_dict())
+        bonus.distiller.load_state_dict(exact.distiller.state_dict())
         bonus.publish()
     report(known.env, known.updates, trained, fast, observations, actions, dones)
 

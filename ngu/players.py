@@ -123,7 +123,8 @@ class FamilyPlayer:
                 device=device,
                 precision=settings.precision,
             )
-            load_learned(self._bonus, state["bonus"])
+            self._bonus.load_learned(state["bonus"])
+            self._bonus.eval()
 
     def begin(self, observation: np.ndarray, policies: np.ndarray) -> None:
         """Begin an episode everywhere, from observations [E, ...], with policies [E]."""
@@ -154,21 +155,3 @@ class FamilyPlayer:
         self._actor.observe(step.reward, reward_int, first=np.zeros(len(playing), dtype=bool))
         self._observation = step.observation
         return figures
-
-
-def load_learned(bonus: NGU, state: Mapping[str, Any]) -> None:
-    """Give a bonus the networks and running statistics of another one, and freeze the latter.
-
-    Args:
-        bonus: Of any number of environments, none of which has begun an episode.
-        state: What ``state_dict`` of the other one returned.
-
-    Raises:
-        KeyError, RuntimeError, ValueError: The state is of other networks or spaces.
-    """
-    fresh, saved = bonus.get_extra_state(), state["_extra_state"]
-    # Memories and episode counts are those of the environments that the other one played in.
-    of_environments = {name: fresh[name] for name in ("memory", "version", "episodes")}
-    bonus.load_state_dict({**state, "_extra_state": {**saved, **of_environments}})
-    bonus.publish()
-    bonus.eval()

@@ -17,11 +17,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from PIL import Image, ImageSequence
 
-from ngu import NGU, evaluate
+from ngu import evaluate
 from ngu.evaluation import Recording, play
-from ngu.novelty.ngu import NGUConfig
 from ngu.pictures import draws, pictures
-from ngu.players import FamilyPlayer, RandomPlayer, load_learned
+from ngu.players import FamilyPlayer, RandomPlayer
 from ngu.policy_table import policy_row
 from ngu.settings import TrainSettings, parse
 from ngu.video import compose
@@ -224,31 +223,6 @@ def test_epsilon_is_the_share_of_random_actions(runs):
         actions[epsilon] = player.act()
     assert len(set(actions[0.0])) == 1
     assert 10 < actions[1.0].sum() < 40
-
-
-def test_learned_bonus_scores_in_other_environments_as_it_did():
-    rng = np.random.default_rng(0)
-    space, actions = gymnasium.spaces.Box(-1, 1, (3,), np.float32), gymnasium.spaces.Discrete(2)
-    config = NGUConfig(memory_capacity=20, neighbours=3)
-    trained = NGU(space, actions, 3, config=config, seed=1)
-    obs = rng.uniform(-1, 1, (12, 3, 3)).astype(np.float32)
-    taken = rng.integers(2, size=(12, 3))
-    trained.begin(obs[0])
-    for t in range(6):
-        trained.score(obs[t], taken[t], obs[t + 1])
-        trained.update(obs[t], taken[t], obs[t + 1])
-    trained.update(obs[6], taken[6], obs[7], publish=False)
-    alone = NGU(space, actions, 1, config=config, seed=2)
-    load_learned(alone, trained.state_dict())
-    trained.publish()
-    trained.eval()
-    trained.begin(obs[6])
-    alone.begin(obs[6, :1])
-    for t in range(6, 11):
-        expected = trained.score(obs[t], taken[t], obs[t + 1])
-        found = alone.score(obs[t, :1], taken[t, :1], obs[t + 1, :1])
-        np.testing.assert_allclose(found, expected[:1], rtol=1e-5)
-    assert np.ptp(expected) > 0
 
 
 def test_table_of_a_run(runs, capsys):

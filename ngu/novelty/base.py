@@ -5,6 +5,7 @@ trains. A bonus never steps an environment and never touches global random state
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 import gymnasium as gym
@@ -41,6 +42,7 @@ class IntrinsicReward(nn.Module, ABC):
 
     Attributes:
         parts: What the last score was made of, by name, float32 [E] each, as the rewards are.
+        episodes: Episodes begun in each environment, int64 [E].
 
     Raises:
         TypeError: A space is of a kind that is not read; names the wrapper that flattens it.
@@ -65,6 +67,7 @@ class IntrinsicReward(nn.Module, ABC):
         # A tensor's device has an index, a name's may not.
         self.device = torch.empty(0, device=device).device
         self.parts = {}
+        self.episodes = np.zeros(num_envs, dtype=np.int64)
 
     def begin(self, obs: Array, where: Array | None = None) -> None:
         """Begin an episode in some environments: their first observation is remembered, not paid.
@@ -78,9 +81,10 @@ class IntrinsicReward(nn.Module, ABC):
             ValueError: An argument has a wrong shape, device or value.
         """
         observations = self.observation_spec.check(obs, "obs", self.num_envs, self.device)
-        mask = check_where(where, self.num_envs, "where")
+        mask = self._mask(where)
         with torch.no_grad():
-            self._begin(observations, _all(self.num_envs) if mask is None else mask.cpu())
+            self._begin(observations, mask)
+        self.episodes[mask] += 1
 
     def score(
         self, obs_tm1: Batch, action_tm1: Array, obs_t: Batch, where: Array | None = None
@@ -106,8 +110,12 @@ class IntrinsicReward(nn.Module, ABC):
         before = check(obs_tm1, "obs_tm1", self.num_envs, self.device)
         actions = self.action_spec.check(action_tm1, "action_tm1", self.num_envs, self.device)
         after = check(obs_t, "obs_t", self.num_envs, self.device)
-        mask = check_where(where, self.num_envs, "where")
-        mask = _all(self.num_envs) if mask is None else mask.cpu()
+        mask = self._mask(where)
+        unbegun = np.flatnonzero(mask & (self.episodes == 0))
+        if unbegun.size:
+            raise RuntimeError(
+                f"no episode has begun in environments {unbegun.tolist()}: call begin first"
+            )
         with torch.no_grad():
             reward, parts = self._score(before, actions, after, mask)
         if isinstance(obs_t, Tensor):
@@ -152,33 +160,77 @@ class IntrinsicReward(nn.Module, ABC):
         """Hand the newest weights to the scoring side, and its observation moments back."""
 
     @abstractmethod
-    def _begin(self, obs: Tensor, where: Tensor) -> None:
-        """As `begin`, with checked tensors; ``where`` is on the CPU."""
+    def _begin(self, obs: Tensor, where: np.ndarray) -> None:
+        """As `begin`, with checked observations; ``episodes`` counts those before this one."""
 
     @abstractmethod
     def _score(
-        self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor, where: Tensor
+        self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor, where: np.ndarray
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """As `score`, with checked tensors; returns the rewards and their parts."""
+        """As `score`, with checked tensors; returns the rewards and their parts, 0 elsewhere."""
 
     @abstractmethod
     def _update(self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor) -> dict[str, float]:
         """As `update` without publishing, with checked tensors."""
 
     @abstractmethod
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return everything but the networks' tensors as a plain tree."""
+    def _learned(self) -> dict[str, Any]:
+        """Return what was learned besides networks, as a plain tree: optimisers and statistics."""
 
     @abstractmethod
+    def _set_learned(self, state: dict[str, Any]) -> None:
+        """Set what `_learned` returned."""
+
+    @abstractmethod
+    def _memories(self) -> dict[str, Any]:
+        """Return what belongs to the environments' episodes, as a plain tree."""
+
+    @abstractmethod
+    def _set_memories(self, state: dict[str, Any]) -> None:
+        """Set what `_memories` returned."""
+
+    def load_learned(self, state: Mapping[str, Any]) -> None:
+        """Take another bonus's networks and statistics; memories and episodes stay as they are.
+
+        Args:
+            state: What its ``state_dict`` returned; its number of environments may be another.
+
+        Raises:
+            KeyError, RuntimeError, ValueError: The state is of other networks or spaces.
+        """
+        mine, learned = self.get_extra_state(), state["_extra_state"]["learned"]
+        self.load_state_dict({**state, "_extra_state": {**mine, "learned": learned}})
+        self.publish()
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return everything but the networks' tensors as a plain tree."""
+        return {
+            "learned": self._learned(),
+            "memories": self._memories(),
+            "episodes": torch.from_numpy(self.episodes.copy()),
+        }
+
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Set what `get_extra_state` returned."""
+        """Set what `get_extra_state` returned.
+
+        Raises:
+            ValueError: The state is of another number of environments or other sizes.
+        """
+        episodes = state["episodes"].numpy()
+        if len(episodes) != self.num_envs:
+            raise ValueError(
+                f"state must be that of num_envs {self.num_envs}, got that of {len(episodes)}"
+            )
+        self._set_memories(state["memories"])
+        self._set_learned(state["learned"])
+        self.episodes[:] = episodes
+
+    def _mask(self, where: Array | None) -> np.ndarray:
+        mask = check_where(where, self.num_envs, "where", torch.device("cpu"))
+        return np.ones(self.num_envs, dtype=bool) if mask is None else mask.numpy()
 
     def _apply(self, fn: Any, recurse: bool = True) -> "IntrinsicReward":
         raise RuntimeError(
             "an intrinsic reward cannot be moved or cast: memories and moments would stay behind; "
             "name its device and precision when you make it"
         )
-
-
-def _all(num_envs: int) -> Tensor:
-    return torch.ones(num_envs, dtype=torch.bool)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ngu.moments import RunningMoments
 from ngu.nets import make_trunk
 from ngu.novelty.embedding import LastInFloat32
+from ngu.novelty.encoder import copy_weights, frozen
 
 # Least standard deviation that whitening divides by: an element that has never changed whitens to
 # 0, and to the bound the first time it does.
@@ -92,3 +93,68 @@ class RandomNetworkDistillation(nn.Module):
             std = torch.full_like(std, 1 / self.spec.scale)
         whitened = whiten(observations, mean, std, bound=self.bound)
         return (self.predictor(whitened) - self.target(whitened)).square().sum(-1)
+
+
+class Distiller(nn.Module):
+    """Distillation with a side that is trained and a side that scores.
+
+    The scoring side's predictor changes when it is published, and its moments of the observations
+    with the states that are scored; the training side then takes over these moments.
+
+    Args:
+        observation_space: A Box of one to three dimensions, or a Discrete.
+        size: Width of the outputs.
+        bound: Whitened observations are clipped to +- this.
+        generator: Draws the weights; a CPU one.
+        dtype: What the convolutions compute in.
+        device: Where everything computes.
+    """
+
+    def __init__(
+        self,
+        observation_space: gym.Space[Any],
+        size: int,
+        *,
+        bound: float,
+        generator: torch.Generator,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        super().__init__()
+        self.trained = RandomNetworkDistillation(
+            observation_space, size, bound=bound, generator=generator
+        ).to(device)
+        self.scoring = frozen(self.trained, dtype)
+        numeric_shape = self.trained.spec.numeric_shape
+        self._training_moments, self.moments = (
+            RunningMoments(numeric_shape, device) for _ in range(2)
+        )
+
+    def publish(self) -> None:
+        """Hand the predictor's newest weights to the scoring side, and its moments back."""
+        copy_weights(self.trained, self.scoring)
+        self._training_moments.copy_(self.moments)
+
+    def observe(self, obs: Shaped[Tensor, "batch *shape"]) -> None:
+        """Take observations [B, *shape] into the moments."""
+        self.moments.update(self.trained.spec.numeric(obs))
+
+    def error(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch"]:
+        """Return the scoring side's squared error for each observation."""
+        return self.scoring(obs, self.moments)
+
+    def loss(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, ""]:
+        """Return the training side's mean squared error."""
+        return self.trained(obs, self._training_moments).mean()
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the moments."""
+        return {
+            "moments": self.moments.state_dict(),
+            "training": self._training_moments.state_dict(),
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Set what `get_extra_state` returned."""
+        self.moments.load_state_dict(state["moments"])
+        self._training_moments.load_state_dict(state["training"])

@@ -3,21 +3,22 @@
 Source: Badia et al., 2020 (arXiv 2002.06038), section 2, Algorithm 1 and tables 6 and 7.
 """
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ngu.moments import RunningMoments
 from ngu.novelty.base import IntrinsicReward
-from ngu.novelty.distillation import RandomNetworkDistillation
-from ngu.novelty.embedding import InverseDynamics, LastInFloat32
+from ngu.novelty.distillation import Distiller
+from ngu.novelty.embedding import InverseDynamics
+from ngu.novelty.encoder import Encoder
 from ngu.novelty.kernel import episodic_novelty, lifelong_modulator
 from ngu.novelty.memory import EpisodicMemory
+from ngu.novelty.optimisers import Optimisers
 from ngu.precision import Precision, autocast, resolve_precision
 from ngu.seeding import Seeds
 
@@ -143,35 +144,31 @@ class NGU(IntrinsicReward):
             config.embedding_size,
             generator=seeds.torch("inverse dynamics"),
         ).to(self.device)
-        self.distillation = RandomNetworkDistillation(
+        self.encoder = Encoder(
+            self.inverse_dynamics.embedding,
+            config.embedding_size,
+            num_envs,
+            versions=config.embedding_versions,
+            dtype=self.dtype,
+        )
+        self.distiller = Distiller(
             observation_space,
             config.distillation_size,
             bound=config.observation_bound,
             generator=seeds.torch("distillation"),
-        ).to(self.device)
-        self._optimisers = {
-            "inverse_dynamics": torch.optim.Adam(
-                self.inverse_dynamics.parameters(),
-                lr=config.learning_rate,
-                eps=config.adam_epsilon,
-                weight_decay=config.weight_decay,
-            ),
-            "distillation": torch.optim.Adam(
-                self.distillation.predictor.parameters(),
-                lr=config.learning_rate,
-                eps=config.adam_epsilon,
-            ),
-        }
-        numeric_shape = self.observation_spec.numeric_shape
-        self._training_moments = RunningMoments(numeric_shape, self.device)
-
-        self.scoring_embeddings = nn.ModuleList(
-            _frozen(self.inverse_dynamics.embedding, self.dtype)
-            for _ in range(config.embedding_versions)
+            dtype=self.dtype,
+            device=self.device,
         )
-        self.scoring_distillation = copy.deepcopy(self.distillation).requires_grad_(False)
-        for network in (self.scoring_distillation.target, self.scoring_distillation.predictor):
-            network.trunk.to(self.dtype)
+        self._optimisers = Optimisers(
+            {
+                "inverse_dynamics": self.inverse_dynamics.parameters(),
+                "distillation": self.distiller.trained.predictor.parameters(),
+            },
+            learning_rate=config.learning_rate,
+            adam_epsilon=config.adam_epsilon,
+            weight_decay={"inverse_dynamics": config.weight_decay},
+            max_gradient_norm=config.max_gradient_norm,
+        )
         self.memory = EpisodicMemory(
             num_envs,
             config.embedding_size,
@@ -179,59 +176,39 @@ class NGU(IntrinsicReward):
             config.neighbours,
             device=self.device,
         )
-        self._observation_moments = RunningMoments(numeric_shape, self.device)
         window = config.statistics_window
         self._distances = RunningMoments((), self.device, window * config.neighbours)
         self._errors = RunningMoments((), self.device, window)
-        self._newest = 0
-        self._version_of = np.zeros(num_envs, dtype=np.int64)
-        self._episodes = np.zeros(num_envs, dtype=np.int64)
 
-    @torch.no_grad()
     def publish(self) -> None:
         """Hand the newest weights to the scoring side, and its observation moments back.
 
         The predictor scores with its new weights from the next call on, an embedding from the next
         time on that an environment's memory is emptied.
         """
-        _copy_weights(self.distillation.predictor, self.scoring_distillation.predictor)
-        self._training_moments.copy_(self._observation_moments)
-        free = np.setdiff1d(np.arange(self.config.embedding_versions), self._version_of)
-        if free.size:
-            self._newest = int(free[0])
-            _copy_weights(self.inverse_dynamics.embedding, self.scoring_embeddings[self._newest])
+        self.encoder.publish()
+        self.distiller.publish()
 
-    def _begin(self, obs: Tensor, where: Tensor) -> None:
-        mask = where.numpy()
-        renewed = mask & (self._episodes % self.config.episodes_per_memory == 0)
-        self._episodes[mask] += 1
-        self._version_of[renewed] = self._newest
+    def _begin(self, obs: Tensor, where: np.ndarray) -> None:
+        renewed = where & (self.episodes % self.config.episodes_per_memory == 0)
+        self.encoder.renew(renewed)
         self.memory.clear(renewed)
-        self.memory.add(self._embed(obs, mask), mask)
+        self.memory.add(self.encoder(obs, where), where)
 
     def _score(
-        self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor, where: Tensor
+        self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor, where: np.ndarray
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        mask = where.numpy()
-        unbegun = np.flatnonzero(mask & (self._episodes == 0))
-        if unbegun.size:
-            raise RuntimeError(
-                f"no episode has begun in environments {unbegun.tolist()}: call begin first"
-            )
-        reward, novelty, modulator = (
-            torch.zeros(self.num_envs, device=self.device) for _ in range(3)
-        )
+        novelty, modulator = torch.zeros(2, self.num_envs, device=self.device)
+        if where.any():
+            rows = torch.from_numpy(where).to(self.device)
+            novelty[rows] = self._score_episodic(obs_t, where)[rows]
+            modulator[rows] = self._score_lifelong(obs_t if where.all() else obs_t[rows])
         parts = {"episodic_novelty": novelty, "lifelong_modulator": modulator}
-        if not mask.any():
-            return reward, parts
-        rows = where.to(self.device)
-        novelty[rows] = self._score_episodic(obs_t, mask)[rows]
-        modulator[rows] = self._score_lifelong(obs_t if mask.all() else obs_t[rows])
         return novelty * modulator, parts
 
     def _score_episodic(self, obs_t: Tensor, mask: np.ndarray) -> Tensor:
         config = self.config
-        embeddings = self._embed(obs_t, mask)
+        embeddings = self.encoder(obs_t, mask)
         squared_distances = self.memory.nearest(embeddings, mask)
         self.memory.add(embeddings, mask)
         if self.training:
@@ -247,8 +224,8 @@ class NGU(IntrinsicReward):
 
     def _score_lifelong(self, obs_t: Tensor) -> Tensor:
         if self.training:
-            self._observation_moments.update(self.observation_spec.numeric(obs_t))
-        error = self.scoring_distillation(obs_t, self._observation_moments)
+            self.distiller.observe(obs_t)
+        error = self.distiller.error(obs_t)
         if self.training:
             self._errors.update(error)
         return lifelong_modulator(
@@ -258,90 +235,34 @@ class NGU(IntrinsicReward):
             maximum=self.config.max_modulator,
         )
 
-    def _embed(self, obs: Tensor, mask: np.ndarray) -> Tensor:
-        """Return each environment's embedding by its own version; rows not in the mask are 0."""
-        versions = np.unique(self._version_of[mask])
-        if mask.all() and versions.size == 1:
-            return self.scoring_embeddings[int(versions[0])](obs)
-        embeddings = torch.zeros(self.num_envs, self.config.embedding_size, device=self.device)
-        for version in versions.tolist():
-            rows = torch.from_numpy(mask & (self._version_of == version)).to(self.device)
-            embeddings[rows] = self.scoring_embeddings[version](obs[rows])
-        return embeddings
-
     def _update(self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor) -> dict[str, float]:
         with autocast(self.device, self.dtype):
             inverse_loss, accuracy = self.inverse_dynamics.loss(obs_tm1, action_tm1, obs_t)
-            distillation_loss = self.distillation(obs_t, self._training_moments).mean()
-        losses = {
-            "inverse_dynamics_loss": inverse_loss,
-            "distillation_loss": distillation_loss,
-        }
-        for optimiser in self._optimisers.values():
-            optimiser.zero_grad()
-        metrics = {}
-        for name, loss in losses.items():
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(
-                self._parameters_of(name), self.config.max_gradient_norm
-            )
-            metrics[name] = loss.item()
-            if not (np.isfinite(metrics[name]) and torch.isfinite(norm)):
-                raise FloatingPointError(
-                    f"{name} is {metrics[name]} and its gradient's norm {norm.item()}; "
-                    "no network was changed"
-                )
-        for optimiser in self._optimisers.values():
-            optimiser.step()
+            distillation_loss = self.distiller.loss(obs_t)
+        metrics = self._optimisers.step(
+            {"inverse_dynamics": inverse_loss, "distillation": distillation_loss}
+        )
         if accuracy is not None:
             metrics["inverse_dynamics_accuracy"] = accuracy.item()
         return metrics
 
-    def _parameters_of(self, loss_name: str) -> list[Tensor]:
-        optimiser = self._optimisers[loss_name.removesuffix("_loss")]
-        return optimiser.param_groups[0]["params"]
+    def _learned(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self._learning_parts().items()}
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return optimisers, moments, the memory and the counters as a plain tree."""
+    def _set_learned(self, state: dict[str, Any]) -> None:
+        for name, part in self._learning_parts().items():
+            part.load_state_dict(state[name])
+
+    def _learning_parts(self) -> dict[str, Any]:
         return {
-            "optimisers": {name: o.state_dict() for name, o in self._optimisers.items()},
-            "moments": {name: m.state_dict() for name, m in self._moments().items()},
-            "memory": self.memory.state_dict(),
-            "newest": self._newest,
-            "version": torch.from_numpy(self._version_of.copy()),
-            "episodes": torch.from_numpy(self._episodes.copy()),
-        }
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Set what `get_extra_state` returned.
-
-        Raises:
-            ValueError: The state is of another number of environments or other sizes.
-        """
-        self.memory.load_state_dict(state["memory"])
-        for name, optimiser in self._optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][name])
-        for name, moments in self._moments().items():
-            moments.load_state_dict(state["moments"][name])
-        self._newest = int(state["newest"])
-        self._version_of[:] = state["version"].numpy()
-        self._episodes[:] = state["episodes"].numpy()
-
-    def _moments(self) -> dict[str, RunningMoments]:
-        return {
-            "observations": self._observation_moments,
-            "training_observations": self._training_moments,
+            "optimisers": self._optimisers,
             "distances": self._distances,
             "errors": self._errors,
         }
 
+    def _memories(self) -> dict[str, Any]:
+        return {"memory": self.memory.state_dict(), "versions": self.encoder.versions_in_use()}
 
-def _frozen(network: LastInFloat32, dtype: torch.dtype) -> LastInFloat32:
-    frozen = copy.deepcopy(network).requires_grad_(False)
-    frozen.trunk.to(dtype)
-    return frozen
-
-
-def _copy_weights(source: nn.Module, destination: nn.Module) -> None:
-    for new, old in zip(source.parameters(), destination.parameters(), strict=True):
-        old.copy_(new)
+    def _set_memories(self, state: dict[str, Any]) -> None:
+        self.memory.load_state_dict(state["memory"])
+        self.encoder.use_versions(state["versions"])

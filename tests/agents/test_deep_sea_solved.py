@@ -95,7 +95,5 @@ def test_the_first_states_reached_become_known(envs):
     assert len(np.unique(observations, axis=0)) == 2
     bonus.eval()
     with torch.no_grad():
-        errors = bonus.scoring_distillation(
-            torch.from_numpy(observations), bonus._observation_moments
-        )
+        errors = bonus.distiller.error(torch.from_numpy(observations))
     assert errors.max() < 0.5

@@ -90,7 +90,7 @@ def distil(bonus, obs, seen):
     white = np.clip((obs - mean) / np.maximum(std, 1e-6), -bound, bound)
     white = torch.from_numpy(white.astype(np.float32))
     with torch.no_grad():
-        network = bonus.distillation
+        network = bonus.distiller.trained
         return ((network.predictor(white) - network.target(white)) ** 2).sum(-1).double().numpy()
 
 
@@ -98,7 +98,7 @@ def distil(bonus, obs, seen):
 def test_scaling_all_embeddings_changes_nothing(scale):
     points = walk(3, 40)
     plain, scaled = (NGU(VECTORS, ACTIONS, 3, seed=0, precision="float32") for _ in range(2))
-    for network in scaled.scoring_embeddings:
+    for network in scaled.encoder.versions:
         network.last.weight.mul_(scale)
         network.last.bias.mul_(scale)
     for bonus in (plain, scaled):
@@ -112,7 +112,7 @@ def test_the_first_score_is_right():
     config = NGUConfig(epsilon=0.5, cluster_distance=0.0, pseudo_count=0.25)
     bonus = NGU(VECTORS, ACTIONS, 2, config=config)
     for version in range(config.embedding_versions):
-        bonus.scoring_embeddings[version] = nn.Identity()
+        bonus.encoder.versions[version] = nn.Identity()
     bonus.memory = type(bonus.memory)(2, 4)
     bonus.begin(np.zeros((2, 4), np.float32))
     score(bonus, np.float32([[1, 0, 0, 0], [0, 0, 0, 3]]))
@@ -146,7 +146,7 @@ def train(bonus, seed=0, publish=True, updates=3):
 
 def embeddings_of(bonus, obs):
     with torch.no_grad():
-        return bonus._embed(torch.from_numpy(obs), np.ones(len(obs), bool)).numpy()
+        return bonus.encoder(torch.from_numpy(obs), np.ones(len(obs), bool)).numpy()
 
 
 def test_an_embedding_changes_only_when_its_memory_begins():
@@ -174,16 +174,16 @@ def test_the_predictor_changes_when_it_is_published():
     bonus.begin(images(2, 100))
     score(bonus, images(2, 101))
     bonus.eval()
-    moments = bonus._observation_moments
+    distiller = bonus.distiller
     obs = torch.from_numpy(images(2, 102))
-    before = bonus.scoring_distillation(obs, moments)
+    before = distiller.error(obs)
     train(bonus, publish=False)
-    assert torch.equal(bonus.scoring_distillation(obs, moments), before)
+    assert torch.equal(distiller.error(obs), before)
     bonus.publish()
-    assert not torch.equal(bonus.scoring_distillation(obs, moments), before)
+    assert not torch.equal(distiller.error(obs), before)
     torch.testing.assert_close(
-        bonus.scoring_distillation(obs, moments),
-        bonus.distillation(obs, moments),
+        distiller.error(obs),
+        distiller.trained(obs, distiller.moments),
         rtol=0.1,
         atol=0.0,
     )
@@ -207,8 +207,8 @@ def test_versions_are_never_taken_from_an_environment():
             if not where[env]:
                 np.testing.assert_allclose(now[env], held[env], rtol=0.02, atol=0.02)
         held = now
-        distinct.add(len(set(bonus._version_of.tolist())))
-        used = {int(version) for version in bonus._version_of}
+        distinct.add(len(set(bonus.encoder.version_of.tolist())))
+        used = {int(version) for version in bonus.encoder.version_of}
         assert used <= set(range(3))
     assert max(distinct) == 3
     bonus.publish()
@@ -246,11 +246,11 @@ def test_a_loss_that_is_not_finite_stops_before_anything_changes():
     with pytest.raises(FloatingPointError, match="inverse_dynamics_loss is inf"):
         bonus.update(obs, np.full((3, 1), 1e30, np.float32), obs)
     with torch.no_grad():
-        bonus.distillation.predictor.last.bias[0] = torch.inf
+        bonus.distiller.trained.predictor.last.bias[0] = torch.inf
     with pytest.raises(FloatingPointError, match="distillation_loss is inf"):
         bonus.update(obs, np.ones((3, 1), np.float32), obs)
     for name, value in bonus.state_dict().items():
-        if isinstance(value, torch.Tensor) and name != "distillation.predictor.last.bias":
+        if isinstance(value, torch.Tensor) and name != "distiller.trained.predictor.last.bias":
             assert torch.equal(value, before[name]), name
 
 

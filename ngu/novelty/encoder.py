@@ -1,0 +1,95 @@
+"""What embeds the states that are scored, so that one memory never holds two networks' embeddings.
+
+Source: Never Give Up (arXiv 2002.06038), appendix F: an actor's embedding changes once an episode.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+
+from ngu.novelty.embedding import LastInFloat32
+
+
+class Encoder(nn.Module):
+    """Frozen copies of an embedding network, of which each environment keeps one for a memory.
+
+    Distances between two networks' embeddings would mean nothing. `publish` copies the network's
+    newest weights to where no environment uses the ones they replace; while there is no such place,
+    they wait for a later call.
+
+    Args:
+        network: What is trained, here or elsewhere: [B, *shape] to float32 [B, size].
+        size: Width of the embedding, D.
+        num_envs: Environments, E.
+        versions: Copies kept side by side.
+        dtype: What the convolutions of the library's own networks compute in.
+    """
+
+    def __init__(
+        self, network: nn.Module, size: int, num_envs: int, *, versions: int, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        # Not a submodule: it belongs to whoever trains it.
+        self._network = [network]
+        self.size = size
+        self.num_envs = num_envs
+        self.versions = nn.ModuleList(frozen(network, dtype) for _ in range(versions))
+        self.version_of = np.zeros(num_envs, dtype=np.int64)
+        self._newest = 0
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Make the network's newest weights those that memories begin with from now on."""
+        free = np.setdiff1d(np.arange(len(self.versions)), self.version_of)
+        if free.size:
+            self._newest = int(free[0])
+            copy_weights(self._network[0], self.versions[self._newest])
+
+    def renew(self, where: Bool[np.ndarray, " E"]) -> None:
+        """Give the newest version to the environments whose memories begin anew."""
+        self.version_of[where] = self._newest
+
+    def forward(
+        self, obs: Shaped[Tensor, "E *shape"], where: Bool[np.ndarray, " E"]
+    ) -> Float[Tensor, "E D"]:
+        """Return each environment's embedding by its own version; rows not in ``where`` are 0."""
+        versions = np.unique(self.version_of[where])
+        if where.all() and versions.size == 1:
+            return self.versions[int(versions[0])](obs)
+        embeddings = torch.zeros(self.num_envs, self.size, device=obs.device)
+        for version in versions.tolist():
+            rows = torch.from_numpy(where & (self.version_of == version)).to(obs.device)
+            embeddings[rows] = self.versions[version](obs[rows])
+        return embeddings
+
+    def versions_in_use(self) -> dict[str, Any]:
+        """Return which version each environment uses, and which is the newest."""
+        return {"newest": self._newest, "version_of": torch.from_numpy(self.version_of.copy())}
+
+    def use_versions(self, state: dict[str, Any]) -> None:
+        """Set what `versions_in_use` returned."""
+        self._newest = int(state["newest"])
+        self.version_of[:] = state["version_of"].numpy()
+
+
+def frozen(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Return a copy that nothing trains, its convolutions in another precision."""
+    copied = copy.deepcopy(network).requires_grad_(False)
+    for module in copied.modules():
+        if isinstance(module, LastInFloat32):
+            module.trunk.to(dtype)
+    return copied
+
+
+@torch.no_grad()
+def copy_weights(source: nn.Module, destination: nn.Module) -> None:
+    """Copy all parameters and buffers, converted to the dtype that they are held in."""
+    for kind in (nn.Module.parameters, nn.Module.buffers):
+        for new, old in zip(kind(source), kind(destination), strict=True):
+            old.copy_(new)
