@@ -47,9 +47,7 @@ def main() -> None:
         exact.update(frames[t, env], taken[t, env], frames[t + 1, env])
     trained = NGU(*spaces, NUM_ENVS, precision="float32")
     for bonus in (trained, fast):
-        bonus.inverse_dynamics.load_state_dict(exact.inverse_dynamics.state_dict())
-        bonus.distiller.load_state_dict(exact.distiller.state_dict())
-        bonus.publish()
+        bonus.load_learned(exact.state_dict())
     report(known.env, known.updates, trained, fast, observations, actions, dones)
 
 

@@ -6,7 +6,7 @@ trains. A bonus never steps an environment and never touches global random state
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +16,18 @@ from torch import Tensor, nn
 from ngu.spaces import ActionSpec, Array, ObservationSpec, check_where
 
 Batch = TypeVar("Batch", np.ndarray, Tensor)
+
+
+class Stateful(Protocol):
+    """What a bonus consists of besides modules: optimisers, moments, memories."""
+
+    def state_dict(self) -> Any:
+        """Return everything that lasts, as a plain tree."""
+        ...
+
+    def load_state_dict(self, state: Any) -> None:
+        """Set what `state_dict` returned."""
+        ...
 
 
 class IntrinsicReward(nn.Module, ABC):
@@ -30,6 +42,10 @@ class IntrinsicReward(nn.Module, ABC):
     ``eval()`` freezes the running statistics of the scoring side, ``train()`` lets them move.
     ``state_dict()`` holds everything, so that a loaded bonus goes on with the same floats: the
     networks' tensors by name, and under ``_extra_state`` a plain tree of the rest.
+
+    A new bonus gives ``_begin``, ``_score``, ``_update`` and ``publish``; its networks are modules,
+    and whatever else lasts stands in ``_learned`` (optimisers, statistics) or, where it belongs to
+    the environments' episodes, in ``_memories``. `ngu.novelty.testing` checks the contract.
 
     Observations and actions are numpy arrays or tensors; rewards come back as what the observations
     were. A wrong argument raises a TypeError or ValueError that names it, and changes nothing.
@@ -61,12 +77,15 @@ class IntrinsicReward(nn.Module, ABC):
         super().__init__()
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        self.observation_space, self.action_space = observation_space, action_space
         self.observation_spec = ObservationSpec(observation_space)
         self.action_spec = ActionSpec(action_space)
         self.num_envs = num_envs
         # A tensor's device has an index, a name's may not.
         self.device = torch.empty(0, device=device).device
         self.parts = {}
+        self._learned: dict[str, Stateful] = {}
+        self._memories: dict[str, Stateful] = {}
         self.episodes = np.zeros(num_envs, dtype=np.int64)
 
     def begin(self, obs: Array, where: Array | None = None) -> None:
@@ -173,22 +192,6 @@ class IntrinsicReward(nn.Module, ABC):
     def _update(self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor) -> dict[str, float]:
         """As `update` without publishing, with checked tensors."""
 
-    @abstractmethod
-    def _learned(self) -> dict[str, Any]:
-        """Return what was learned besides networks, as a plain tree: optimisers and statistics."""
-
-    @abstractmethod
-    def _set_learned(self, state: dict[str, Any]) -> None:
-        """Set what `_learned` returned."""
-
-    @abstractmethod
-    def _memories(self) -> dict[str, Any]:
-        """Return what belongs to the environments' episodes, as a plain tree."""
-
-    @abstractmethod
-    def _set_memories(self, state: dict[str, Any]) -> None:
-        """Set what `_memories` returned."""
-
     def load_learned(self, state: Mapping[str, Any]) -> None:
         """Take another bonus's networks and statistics; memories and episodes stay as they are.
 
@@ -205,8 +208,8 @@ class IntrinsicReward(nn.Module, ABC):
     def get_extra_state(self) -> dict[str, Any]:
         """Return everything but the networks' tensors as a plain tree."""
         return {
-            "learned": self._learned(),
-            "memories": self._memories(),
+            "learned": {name: part.state_dict() for name, part in self._learned.items()},
+            "memories": {name: part.state_dict() for name, part in self._memories.items()},
             "episodes": torch.from_numpy(self.episodes.copy()),
         }
 
@@ -221,8 +224,9 @@ class IntrinsicReward(nn.Module, ABC):
             raise ValueError(
                 f"state must be that of num_envs {self.num_envs}, got that of {len(episodes)}"
             )
-        self._set_memories(state["memories"])
-        self._set_learned(state["learned"])
+        for kind, parts in (("memories", self._memories), ("learned", self._learned)):
+            for name, part in parts.items():
+                part.load_state_dict(state[kind][name])
         self.episodes[:] = episodes
 
     def _mask(self, where: Array | None) -> np.ndarray:

@@ -16,6 +16,27 @@ from torch import Tensor, nn
 from ngu.novelty.embedding import LastInFloat32
 
 
+class VersionUse:
+    """Which version each environment uses, and which is the newest.
+
+    Args:
+        num_envs: Environments, E.
+    """
+
+    def __init__(self, num_envs: int) -> None:
+        self.newest = 0
+        self.version_of = np.zeros(num_envs, dtype=np.int64)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return both."""
+        return {"newest": self.newest, "version_of": torch.from_numpy(self.version_of.copy())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Set what `state_dict` returned."""
+        self.newest = int(state["newest"])
+        self.version_of[:] = state["version_of"].numpy()
+
+
 class Encoder(nn.Module):
     """Frozen copies of an embedding network, of which each environment keeps one for a memory.
 
@@ -40,42 +61,42 @@ class Encoder(nn.Module):
         self.size = size
         self.num_envs = num_envs
         self.versions = nn.ModuleList(frozen(network, dtype) for _ in range(versions))
-        self.version_of = np.zeros(num_envs, dtype=np.int64)
-        self._newest = 0
+        self.use = VersionUse(num_envs)
 
     @torch.no_grad()
     def publish(self) -> None:
         """Make the network's newest weights those that memories begin with from now on."""
-        free = np.setdiff1d(np.arange(len(self.versions)), self.version_of)
+        free = np.setdiff1d(np.arange(len(self.versions)), self.use.version_of)
         if free.size:
-            self._newest = int(free[0])
-            copy_weights(self._network[0], self.versions[self._newest])
+            self.use.newest = int(free[0])
+            copy_weights(self.trained, self.versions[self.use.newest])
+
+    @property
+    def trained(self) -> nn.Module:
+        """The network itself, which is trained."""
+        return self._network[0]
 
     def renew(self, where: Bool[np.ndarray, " E"]) -> None:
         """Give the newest version to the environments whose memories begin anew."""
-        self.version_of[where] = self._newest
+        self.use.version_of[where] = self.use.newest
+
+    def newest(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch D"]:
+        """Return the embeddings by the newest version, where no memory is kept."""
+        return self.versions[self.use.newest](obs)
 
     def forward(
         self, obs: Shaped[Tensor, "E *shape"], where: Bool[np.ndarray, " E"]
     ) -> Float[Tensor, "E D"]:
         """Return each environment's embedding by its own version; rows not in ``where`` are 0."""
-        versions = np.unique(self.version_of[where])
+        version_of = self.use.version_of
+        versions = np.unique(version_of[where])
         if where.all() and versions.size == 1:
             return self.versions[int(versions[0])](obs)
         embeddings = torch.zeros(self.num_envs, self.size, device=obs.device)
         for version in versions.tolist():
-            rows = torch.from_numpy(where & (self.version_of == version)).to(obs.device)
+            rows = torch.from_numpy(where & (version_of == version)).to(obs.device)
             embeddings[rows] = self.versions[version](obs[rows])
         return embeddings
-
-    def versions_in_use(self) -> dict[str, Any]:
-        """Return which version each environment uses, and which is the newest."""
-        return {"newest": self._newest, "version_of": torch.from_numpy(self.version_of.copy())}
-
-    def use_versions(self, state: dict[str, Any]) -> None:
-        """Set what `versions_in_use` returned."""
-        self._newest = int(state["newest"])
-        self.version_of[:] = state["version_of"].numpy()
 
 
 def frozen(network: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -9,26 +9,21 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ngu.moments import RunningMoments
-from ngu.novelty.base import IntrinsicReward
+from ngu.novelty.config import EmbeddingConfig
 from ngu.novelty.distillation import Distiller
-from ngu.novelty.embedding import InverseDynamics
-from ngu.novelty.encoder import Encoder
+from ngu.novelty.embedded import EmbeddingReward
 from ngu.novelty.kernel import episodic_novelty, lifelong_modulator
 from ngu.novelty.memory import EpisodicMemory
-from ngu.novelty.optimisers import Optimisers
-from ngu.precision import Precision, autocast, resolve_precision
 from ngu.seeding import Seeds
 
 
 @dataclass(frozen=True)
-class NGUConfig:
+class NGUConfig(EmbeddingConfig):
     """Settings of NGU's intrinsic reward; the defaults are the paper's for Atari."""
 
-    embedding_size: int = 32
-    """Width of the embedding, D."""
     neighbours: int = 10
     """Nearest neighbours that a state is compared with, K."""
     memory_capacity: int = 30_000
@@ -49,46 +44,16 @@ class NGUConfig:
     """Width of the outputs of the random network and its predictor."""
     observation_bound: float = 5.0
     """Bound, in standard deviations, of the whitened observations that the random network gets."""
-    learning_rate: float = 5e-4
-    """Adam's step size for the inverse dynamics and the predictor."""
-    adam_epsilon: float = 1e-4
-    """Adam's term that keeps small gradients small."""
-    weight_decay: float = 1e-5
-    """L2 penalty on the inverse dynamics, added to the gradient before Adam."""
-    max_gradient_norm: float = 40.0
-    """Norm to which each network's gradient is clipped."""
     statistics_window: int = 100_000
     """Scored states over which the moments of distances and errors move; old ones fade."""
-    embedding_versions: int = 4
-    """Embeddings kept side by side, so that an environment keeps one while it keeps its memory."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "embedding_size",
-            "neighbours",
-            "memory_capacity",
-            "episodes_per_memory",
-            "epsilon",
-            "pseudo_count",
-            "max_similarity",
-            "distillation_size",
-            "observation_bound",
-            "learning_rate",
-            "adam_epsilon",
-            "max_gradient_norm",
-            "statistics_window",
-            "embedding_versions",
-        ):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("cluster_distance", "weight_decay"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        super().__post_init__()
         if not self.max_modulator >= 1:
             raise ValueError(f"max_modulator must be at least 1, got {self.max_modulator}")
 
 
-class NGU(IntrinsicReward):
+class NGU(EmbeddingReward[NGUConfig]):
     """The intrinsic reward of Never Give Up: r = r_episodic * min(max(alpha, 1), L).
 
     The running mean of squared distances is that of the distances to all neighbours found
@@ -105,52 +70,16 @@ class NGU(IntrinsicReward):
     networks' embeddings would mean nothing. ``publish`` puts the newest one where no environment
     uses the one it replaces; while there is no such place, the newest waits for a later one.
 
-    Args:
-        observation_space: Space of one environment's observations.
-        action_space: Space of one environment's actions.
-        num_envs: Environments, E.
-        config: Settings.
-        seed: Draws the networks' weights.
-        device: Where everything computes.
-        precision: What the convolutions compute in: ``"bfloat16"``, ``"float32"`` or ``"auto"``.
+    The arguments are those of `EmbeddingReward`.
 
     Attributes:
         parts: ``"episodic_novelty"`` and ``"lifelong_modulator"`` of the last score.
-
-    Raises:
-        TypeError: A space is of a kind that is not read; names the wrapper that flattens it.
-        ValueError: There is no environment, or the precision is unknown.
     """
 
-    def __init__(
-        self,
-        observation_space: gym.Space[Any],
-        action_space: gym.Space[Any],
-        num_envs: int,
-        *,
-        config: NGUConfig | None = None,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-        precision: Precision = "auto",
-    ) -> None:
-        super().__init__(observation_space, action_space, num_envs, device)
-        self.config = config = NGUConfig() if config is None else config
-        self.dtype = resolve_precision(precision, self.device)
-        seeds = Seeds(seed)
+    CONFIG = NGUConfig
 
-        self.inverse_dynamics = InverseDynamics(
-            observation_space,
-            action_space,
-            config.embedding_size,
-            generator=seeds.torch("inverse dynamics"),
-        ).to(self.device)
-        self.encoder = Encoder(
-            self.inverse_dynamics.embedding,
-            config.embedding_size,
-            num_envs,
-            versions=config.embedding_versions,
-            dtype=self.dtype,
-        )
+    def _build(self, observation_space: gym.Space[Any], seeds: Seeds) -> None:
+        config = self.config
         self.distiller = Distiller(
             observation_space,
             config.distillation_size,
@@ -159,19 +88,9 @@ class NGU(IntrinsicReward):
             dtype=self.dtype,
             device=self.device,
         )
-        self._optimisers = Optimisers(
-            {
-                "inverse_dynamics": self.inverse_dynamics.parameters(),
-                "distillation": self.distiller.trained.predictor.parameters(),
-            },
-            learning_rate=config.learning_rate,
-            adam_epsilon=config.adam_epsilon,
-            weight_decay={"inverse_dynamics": config.weight_decay},
-            max_gradient_norm=config.max_gradient_norm,
-        )
         self.memory = EpisodicMemory(
-            num_envs,
-            config.embedding_size,
+            self.num_envs,
+            self.encoder.size,
             config.memory_capacity,
             config.neighbours,
             device=self.device,
@@ -179,6 +98,14 @@ class NGU(IntrinsicReward):
         window = config.statistics_window
         self._distances = RunningMoments((), self.device, window * config.neighbours)
         self._errors = RunningMoments((), self.device, window)
+        self._learned |= {"distances": self._distances, "errors": self._errors}
+        self._memories["memory"] = self.memory
+
+    def _trained_parameters(self) -> dict[str, list[nn.Parameter]]:
+        return {"distillation": list(self.distiller.trained.predictor.parameters())}
+
+    def _losses(self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor) -> dict[str, Tensor]:
+        return {"distillation": self.distiller.loss(obs_t)}
 
     def publish(self) -> None:
         """Hand the newest weights to the scoring side, and its observation moments back.
@@ -186,7 +113,7 @@ class NGU(IntrinsicReward):
         The predictor scores with its new weights from the next call on, an embedding from the next
         time on that an environment's memory is emptied.
         """
-        self.encoder.publish()
+        super().publish()
         self.distiller.publish()
 
     def _begin(self, obs: Tensor, where: np.ndarray) -> None:
@@ -234,35 +161,3 @@ class NGU(IntrinsicReward):
             self._errors.std,
             maximum=self.config.max_modulator,
         )
-
-    def _update(self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor) -> dict[str, float]:
-        with autocast(self.device, self.dtype):
-            inverse_loss, accuracy = self.inverse_dynamics.loss(obs_tm1, action_tm1, obs_t)
-            distillation_loss = self.distiller.loss(obs_t)
-        metrics = self._optimisers.step(
-            {"inverse_dynamics": inverse_loss, "distillation": distillation_loss}
-        )
-        if accuracy is not None:
-            metrics["inverse_dynamics_accuracy"] = accuracy.item()
-        return metrics
-
-    def _learned(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self._learning_parts().items()}
-
-    def _set_learned(self, state: dict[str, Any]) -> None:
-        for name, part in self._learning_parts().items():
-            part.load_state_dict(state[name])
-
-    def _learning_parts(self) -> dict[str, Any]:
-        return {
-            "optimisers": self._optimisers,
-            "distances": self._distances,
-            "errors": self._errors,
-        }
-
-    def _memories(self) -> dict[str, Any]:
-        return {"memory": self.memory.state_dict(), "versions": self.encoder.versions_in_use()}
-
-    def _set_memories(self, state: dict[str, Any]) -> None:
-        self.memory.load_state_dict(state["memory"])
-        self.encoder.use_versions(state["versions"])

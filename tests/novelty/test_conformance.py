@@ -8,10 +8,38 @@ import numpy as np
 import pytest
 import torch
 
-from ngu import NGU, IntrinsicReward
+from ngu import (
+    E3B,
+    ICM,
+    NGU,
+    RE3,
+    RIDE,
+    RND,
+    Combined,
+    Disagreement,
+    IntrinsicReward,
+    NovelD,
+)
 
 E = 6
-MEMBERS = {"NGU": NGU}
+
+
+def product(*arguments, **options):
+    """Two members as one."""
+    return Combined([E3B(*arguments, **options), RND(*arguments, **options)])
+
+
+MEMBERS = {
+    "NGU": NGU,
+    "RND": RND,
+    "ICM": ICM,
+    "RE3": RE3,
+    "RIDE": RIDE,
+    "E3B": E3B,
+    "NovelD": NovelD,
+    "Disagreement": Disagreement,
+    "E3B x RND": product,
+}
 OBSERVATIONS = {
     "image": gym.spaces.Box(0, 255, (1, 36, 36), np.uint8),
     "image_last": gym.spaces.Box(0, 255, (36, 40, 3), np.uint8),
@@ -102,9 +130,10 @@ def test_every_space_is_scored_and_trained(member, observations, actions):
     assert rewards.shape == (4, E)
     assert np.isfinite(rewards).all()
     np.testing.assert_array_equal(np.diag(rewards[:, :4]), 0.0)
-    assert (rewards[~np.eye(4, E, dtype=bool)] > 0).all()
+    paid = rewards[~np.eye(4, E, dtype=bool)]
+    assert (paid >= 0).all()
+    assert (paid > 0).mean() > 0.25
     metrics = bonus.update(stream.obs(5), stream.actions(5), stream.obs(5), publish=False)
-    assert metrics
     assert all(isinstance(value, float) and np.isfinite(value) for value in metrics.values())
 
 
@@ -186,20 +215,19 @@ def test_frozen_statistics_make_one_alone_score_as_among_64(member):
         np.testing.assert_array_equal(got[~only], 0.0)
 
 
-def test_what_was_learned_scores_in_other_environments_as_it_did(member):
+def test_what_was_learned_scores_the_same_in_any_number_of_environments(member):
     stream = Stream(OBSERVATIONS["vector"], ACTIONS["discrete"])
-    trained, alone = vectors(member, seed=0), vectors(member, 1, seed=1)
+    trained, many, alone = vectors(member, seed=0), vectors(member, seed=1), vectors(member, 1)
     play(trained, stream, 8)
     trained.update(stream.obs(7), stream.actions(7), stream.obs(7), publish=False)
-    alone.load_learned(trained.state_dict())
-    trained.publish()
     obs = stream.obs()
-    for bonus, rows in ((trained, E), (alone, 1)):
+    for bonus, rows in ((many, E), (alone, 1)):
+        bonus.load_learned(trained.state_dict())
         bonus.eval()
         bonus.begin(obs[:rows])
     for _ in range(6):
         previous, acts, obs = obs, stream.actions(), stream.obs()
-        expected = trained.score(previous, acts, obs)
+        expected = many.score(previous, acts, obs)
         got = alone.score(previous[:1], acts[:1], obs[:1])
         np.testing.assert_allclose(got, expected[:1], rtol=1e-4)
 
@@ -263,15 +291,16 @@ def test_eval_freezes_the_statistics(member):
     assert_same_state(before, learned(bonus))
     bonus.train()
     bonus.score(stream.obs(), stream.actions(), stream.obs())
-    with pytest.raises(AssertionError):
-        assert_same_state(before, learned(bonus))
+    after = learned(bonus)
+    moved = {name for name, value in before.items() if "count" in name and value != after[name]}
+    assert bool(moved) == any(name.endswith("/count") for name in before)
 
 
 def learned(bonus):
-    """A copy of a bonus's state but for what belongs to the environments' episodes."""
-    state = copy.deepcopy(bonus.state_dict())
-    state["_extra_state"] = state["_extra_state"]["learned"]
-    return state
+    """A copy of a bonus's state by path, but for what belongs to the environments' episodes."""
+    state = flat(copy.deepcopy(bonus.state_dict()))
+    of_episodes = ("/memories/", "/episodes")
+    return {k: v for k, v in state.items() if not any(part in k for part in of_episodes)}
 
 
 def test_training_beside_scoring_changes_no_score(member):

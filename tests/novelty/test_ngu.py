@@ -207,8 +207,8 @@ def test_versions_are_never_taken_from_an_environment():
             if not where[env]:
                 np.testing.assert_allclose(now[env], held[env], rtol=0.02, atol=0.02)
         held = now
-        distinct.add(len(set(bonus.encoder.version_of.tolist())))
-        used = {int(version) for version in bonus.encoder.version_of}
+        distinct.add(len(set(bonus.encoder.use.version_of.tolist())))
+        used = {int(version) for version in bonus.encoder.use.version_of}
         assert used <= set(range(3))
     assert max(distinct) == 3
     bonus.publish()

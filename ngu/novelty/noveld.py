@@ -1,0 +1,75 @@
+"""NovelD: how much newer the state reached is than the one left, at an episode's first visit.
+
+Source: Zhang et al., "NovelD: A Simple yet Effective Exploration Criterion" (NeurIPS 2021),
+equation 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from ngu.novelty.counts import EpisodicCounts
+from ngu.novelty.rnd import RND, RNDConfig
+from ngu.precision import Precision
+
+
+@dataclass(frozen=True)
+class NovelDConfig(RNDConfig):
+    """Settings of NovelD."""
+
+    alpha: float = 0.5
+    """Weight of the novelty of the state that was left."""
+
+
+class NovelD(RND):
+    """r = max(N(x_t) - alpha N(x_t-1), 0) if x_t is new in its episode, else 0.
+
+    N is the norm of the error of random network distillation. The arguments are those of `RND`.
+    """
+
+    config: NovelDConfig
+
+    def __init__(
+        self,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        num_envs: int,
+        *,
+        config: NovelDConfig | None = None,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        precision: Precision = "auto",
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            num_envs,
+            config=NovelDConfig() if config is None else config,
+            seed=seed,
+            device=device,
+            precision=precision,
+        )
+        self.counts = EpisodicCounts(num_envs)
+        self._memories["counts"] = self.counts
+
+    def _begin(self, obs: Tensor, where: np.ndarray) -> None:
+        self.counts.clear(where)
+        self.counts.add(obs, where)
+
+    def _score(
+        self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor, where: np.ndarray
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        reached = self._error(obs_t, where).sqrt()
+        left = torch.zeros_like(reached)
+        if where.any():
+            rows = torch.from_numpy(where).to(self.device)
+            left[rows] = self.distiller.error(obs_tm1[rows]).sqrt()
+        gain = (reached - self.config.alpha * left).clamp_min(0)
+        first = (self.counts.add(obs_t, where) == 1).float()
+        return gain * first, {"lifelong_novelty": reached, "first_visit": first}

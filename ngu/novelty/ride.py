@@ -1,0 +1,58 @@
+"""RIDE: how far a step moved the embedding, less so the more often its end was visited.
+
+Source: Raileanu and Rocktaeschel, "RIDE: Rewarding Impact-Driven Exploration" (arXiv 2002.12292),
+equation 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from ngu.novelty.config import EmbeddingConfig
+from ngu.novelty.counts import EpisodicCounts
+from ngu.novelty.embedded import EmbeddingReward
+from ngu.seeding import Seeds
+
+
+@dataclass(frozen=True)
+class RIDEConfig(EmbeddingConfig):
+    """Settings of RIDE."""
+
+    learning_rate: float = 1e-4
+    """Adam's step size."""
+
+
+class RIDE(EmbeddingReward[RIDEConfig]):
+    """r = |f(x_t) - f(x_t-1)| / sqrt(N(x_t)).
+
+    N counts the visits of x_t in its episode, this one included. Decided here: the embedding is
+    that of inverse dynamics alone; the paper trains it on a forward model's error as well. The
+    arguments are those of `EmbeddingReward`.
+    """
+
+    CONFIG = RIDEConfig
+
+    def _build(self, observation_space: gym.Space[Any], seeds: Seeds) -> None:
+        self.counts = EpisodicCounts(self.num_envs)
+        self._memories["counts"] = self.counts
+
+    def _begin(self, obs: Tensor, where: np.ndarray) -> None:
+        self.counts.clear(where)
+        self.counts.add(obs, where)
+
+    def _score(
+        self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor, where: np.ndarray
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        impact = torch.zeros(self.num_envs, device=self.device)
+        visits = self.counts.add(obs_t, where)
+        if where.any():
+            rows = torch.from_numpy(where).to(self.device)
+            moved = self.encoder.newest(obs_t[rows]) - self.encoder.newest(obs_tm1[rows])
+            impact[rows] = moved.norm(dim=-1)
+        return impact / visits.clamp_min(1).sqrt(), {"impact": impact, "visits": visits}
