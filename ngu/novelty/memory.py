@@ -65,8 +65,13 @@ class EpisodicMemory:
             raise ValueError(f"backend 'faiss' searches on the CPU, got device {self.device}")
         self.num_envs, self.dim, self.capacity, self.k = num_envs, dim, capacity, k
         self.backend = backend
-        # Never touched before it is filled: the system gives pages out as entries come.
-        self._entries = torch.empty((num_envs, capacity, dim), device=self.device)
+        # Never touched before it is filled: the system gives pages out as entries come. On a CPU it
+        # is numpy's, which asks for large pages: a search reads through megabytes.
+        shape = (num_envs, capacity, dim)
+        if self.device.type == "cpu":
+            self._entries = torch.from_numpy(np.empty(shape, dtype=np.float32))
+        else:
+            self._entries = torch.empty(shape, device=self.device)
         self._sizes = np.zeros(num_envs, dtype=np.int64)
         self._cursors = np.zeros(num_envs, dtype=np.int64)
         self._search = _FaissSearch(self._entries, k) if backend == "faiss" else None
