@@ -16,9 +16,11 @@ class EpisodicCounts:
 
     Args:
         num_envs: Environments, E.
+        capacity: Observations that are known of one environment; the one known longest makes way.
     """
 
-    def __init__(self, num_envs: int) -> None:
+    def __init__(self, num_envs: int, capacity: int) -> None:
+        self.capacity = capacity
         self._counts: list[dict[int, int]] = [{} for _ in range(num_envs)]
 
     def add(
@@ -36,6 +38,8 @@ class EpisodicCounts:
             key = int.from_bytes(digest, "little", signed=True)
             seen = self._counts[env]
             seen[key] = counts[env] = seen.get(key, 0) + 1
+            if len(seen) > self.capacity:
+                del seen[next(iter(seen))]
         return torch.from_numpy(counts).to(obs.device)
 
     def clear(self, where: Bool[np.ndarray, " E"]) -> None:

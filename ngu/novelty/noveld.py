@@ -25,6 +25,8 @@ class NovelDConfig(RNDConfig):
 
     alpha: float = 0.5
     """Weight of the novelty of the state that was left."""
+    memory_capacity: int = 30_000
+    """Observations whose visits are counted in one episode; the one known longest makes way."""
 
 
 class NovelD(RND):
@@ -55,7 +57,7 @@ class NovelD(RND):
             device=device,
             precision=precision,
         )
-        self.counts = EpisodicCounts(num_envs)
+        self.counts = EpisodicCounts(num_envs, self.config.memory_capacity)
         self._memories["counts"] = self.counts
 
     def _begin(self, obs: Tensor, where: np.ndarray) -> None:

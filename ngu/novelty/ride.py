@@ -24,6 +24,8 @@ from ngu.seeding import Seeds
 class RIDEConfig(EmbeddingConfig):
     """Settings of RIDE."""
 
+    memory_capacity: int = 30_000
+    """Observations whose visits are counted in one episode; the one known longest makes way."""
     learning_rate: float = 1e-4
     """Adam's step size."""
 
@@ -39,7 +41,7 @@ class RIDE(EmbeddingReward[RIDEConfig]):
     CONFIG = RIDEConfig
 
     def _build(self, observation_space: gym.Space[Any], seeds: Seeds) -> None:
-        self.counts = EpisodicCounts(self.num_envs)
+        self.counts = EpisodicCounts(self.num_envs, self.config.memory_capacity)
         self._memories["counts"] = self.counts
 
     def _begin(self, obs: Tensor, where: np.ndarray) -> None:
