@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -17,7 +19,10 @@ import numpy as np
 from ngu_envs import atari_wire as wire
 from ngu_envs.atari_game import GameSettings
 
+logger = logging.getLogger(__name__)
+
 _SECONDS_TO_END = 5
+_PIPE_BYTES = 1 << 20
 
 
 def _stop(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
@@ -30,6 +35,15 @@ def _stop(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
         process.kill()
         process.wait()
     errors.close()
+
+
+def _widen(pipe: int) -> None:
+    """Let a pipe hold a step's observations, so that a worker need not wait for its reader."""
+    try:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    except (AttributeError, OSError) as error:
+        # Only Linux can, up to a limit of its own; elsewhere steps are slower.
+        logger.debug("pipes to Atari workers keep their size: %s", error)
 
 
 class WorkerDiedError(RuntimeError):
@@ -76,6 +90,7 @@ class WorkerProcess:
         assert self._process.stdout is not None
         self._input = self._process.stdin.fileno()
         self._output = self._process.stdout.fileno()
+        _widen(self._output)
         setup = {"rom": rom, "count": count, "settings": asdict(settings)}
         self._owes_answer = False
         self._write(json.dumps(setup).encode() + b"\n")

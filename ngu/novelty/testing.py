@@ -431,7 +431,7 @@ class Walk(gym.Env[np.ndarray, np.int64]):
         self.episode, self.steps = self.episode + 1, 0
         return self._observation(), {}
 
-    def step(self, action: np.int64) -> Any:
+    def step(self, action: Any) -> Any:
         """Take a step; episodes end after three to five, by turns for good and by a limit."""
         self.steps += 1
         ends = self.steps == 3 + self.episode % 3
