@@ -69,7 +69,7 @@ class VectorIntrinsicReward(VectorWrapper):
         self._obs: np.ndarray | None = None
 
     def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begin episodes everywhere, or where ``options["reset_mask"]`` is True."""
         begun = None if options is None else options.get("reset_mask")
