@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from ngu.evaluation import play
+from ngu.parsing import parse
 from ngu.players import FamilyPlayer
 from ngu.session import Session
-from ngu.settings import parse
 from ngu_envs import make
 
 CHECKED_EVERY = 4_000

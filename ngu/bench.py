@@ -28,10 +28,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from ngu.console import log_to_console
 from ngu.novelty.memory import EpisodicMemory
 from ngu.novelty.ngu import NGU
+from ngu.parsing import parse as parse_settings
 from ngu.run_folder import RunFolder
 from ngu.session import Session, memory_used, open_session
 from ngu.settings import SettingsError, resolve_device
-from ngu.settings import parse as parse_settings
 from ngu_agents.recurrent_replay import RecurrentReplayAgent
 from ngu_envs import make
 

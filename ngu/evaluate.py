@@ -22,13 +22,14 @@ from rich.progress import Progress
 from ngu.checkpoint import DamagedCheckpoint
 from ngu.console import log_to_console
 from ngu.evaluation import Episode, Recording, play
+from ngu.parsing import parse
 from ngu.pictures import draws, pictures
 from ngu.players import FamilyPlayer, Player, RandomPlayer
 from ngu.policy_table import policy_row, print_table
 from ngu.run_folder import RunFolder
 from ngu.seeding import Seeds
 from ngu.session import make_envs
-from ngu.settings import SettingsError, TrainSettings, parse, resolve_device
+from ngu.settings import SettingsError, TrainSettings, resolve_device
 from ngu.video import check_video, compose, write_video
 
 logger = logging.getLogger("ngu")

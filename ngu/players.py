@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 
-from ngu.novelty.ngu import NGU
+from ngu.bonuses import make_bonus
+from ngu.novelty.ngu import NGUConfig
 from ngu.precision import resolve_precision
 from ngu.seeding import Seeds
 from ngu.settings import TrainSettings
@@ -113,16 +114,19 @@ class FamilyPlayer:
         self._action_start = int(cast(gymnasium.spaces.Discrete, action_space).start)
         network.load_state_dict(state["learner"]["network"])
         self._network = network.to(device, resolve_precision(settings.precision, device))
-        self._bonus: NGU | None = None
-        if settings.bonus == "ngu":
-            self._bonus = NGU(
-                observation_space,
-                action_space,
-                envs.num_envs,
-                config=dataclasses.replace(settings.novelty, episodes_per_memory=1),
-                device=device,
-                precision=settings.precision,
-            )
+        config = settings.novelty
+        if isinstance(config, NGUConfig):
+            config = dataclasses.replace(config, episodes_per_memory=1)
+        self._bonus = make_bonus(
+            settings.bonus,
+            observation_space,
+            action_space,
+            envs.num_envs,
+            config=config,
+            device=device,
+            precision=settings.precision,
+        )
+        if self._bonus is not None:
             self._bonus.load_learned(state["bonus"])
             self._bonus.eval()
 

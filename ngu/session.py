@@ -16,7 +16,7 @@ import psutil
 import torch
 from gymnasium.vector import VectorEnv
 
-from ngu.novelty.ngu import NGU
+from ngu.bonuses import make_bonus
 from ngu.settings import SettingsError, TrainSettings, resolve_device
 from ngu_agents.base import Agent, Figures
 from ngu_agents.loop import Loop, Progress
@@ -61,17 +61,16 @@ def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:
     if settings.agent == "random":
         return RandomAgent(action_space, num_envs, seed=seed)
     device = resolve_device(settings.device)
-    bonus = None
-    if settings.bonus == "ngu":
-        bonus = NGU(
-            observation_space,
-            action_space,
-            num_envs,
-            config=settings.novelty,
-            seed=seed,
-            device=device,
-            precision=settings.precision,
-        )
+    bonus = make_bonus(
+        settings.bonus,
+        observation_space,
+        action_space,
+        num_envs,
+        config=settings.novelty,
+        seed=seed,
+        device=device,
+        precision=settings.precision,
+    )
     return RecurrentReplayAgent(
         observation_space,
         action_space,

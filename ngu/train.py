@@ -13,10 +13,11 @@ from rich.console import Console
 from ngu.checkpoint import DamagedCheckpoint
 from ngu.console import log_to_console
 from ngu.display import Display
+from ngu.parsing import check_resumable, parse
 from ngu.run_folder import RunFolder, default_run_path
 from ngu.sentences import EarlyParser
 from ngu.session import Session, open_session
-from ngu.settings import SettingsError, check_resumable, parse
+from ngu.settings import SettingsError
 from ngu.training import Stop, Training
 from ngu_envs import WorkerDiedError
 

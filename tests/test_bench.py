@@ -6,7 +6,7 @@ import pytest
 
 from ngu import bench
 from ngu.bench import main
-from ngu.settings import parse
+from ngu.parsing import parse
 
 TINY = [
     *("--learning.features", "8", "--learning.hidden", "8", "--learning.batch_size", "2"),

@@ -19,10 +19,11 @@ from PIL import Image, ImageSequence
 
 from ngu import evaluate
 from ngu.evaluation import Recording, play
+from ngu.parsing import parse
 from ngu.pictures import draws, pictures
 from ngu.players import FamilyPlayer, RandomPlayer
 from ngu.policy_table import policy_row
-from ngu.settings import TrainSettings, parse
+from ngu.settings import TrainSettings
 from ngu.video import compose
 from ngu_agents.family import discounts, intrinsic_weights
 from ngu_envs import make

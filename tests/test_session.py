@@ -1,7 +1,7 @@
 """A run put together: what its log points tell of a game with rooms."""
 
+from ngu.parsing import parse
 from ngu.session import Session
-from ngu.settings import parse
 
 
 def test_rooms_are_counted_over_training_and_for_each_episode():

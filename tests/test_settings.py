@@ -8,18 +8,14 @@ import pytest
 import torch
 import yaml
 
+from ngu import presets as presets_module
 from ngu import settings as settings_module
+from ngu.bonuses import BONUSES
+from ngu.novelty.rnd import RNDConfig
+from ngu.parsing import check_resumable, parse
+from ngu.presets import default_preset, find_config, preset_names
 from ngu.sentences import EarlyParser, closest, sentence
-from ngu.settings import (
-    SettingsError,
-    TrainSettings,
-    check_resumable,
-    default_preset,
-    find_config,
-    parse,
-    preset_names,
-    resolve_device,
-)
+from ngu.settings import SettingsError, TrainSettings, resolve_device
 
 
 def parsed(*words: object) -> tuple[TrainSettings, str, list[str]]:
@@ -149,7 +145,10 @@ BAD_WORDS = [
     (["--env", "Blackjack-v1"], "Blackjack-v1 observes Tuple"),
     (["--env"], "^--env needs a value$"),
     (["--agent", "rnd"], "^agent must be one of ngu, random, got 'rnd'$"),
-    (["--bonus", "rnd"], "^bonus must be one of ngu, none, got 'rnd'$"),
+    (["--bonus", "rdn"], "^bonus must be one of ngu, rnd, icm, .*, none, got 'rdn'$"),
+    (["--bonus", "rnd", "--novelty.neighbours", 3], "no option --novelty.neighbours;"),
+    (["--bonus", "none", "--novelty.epsilon", 3], "no option --novelty.epsilon;"),
+    (["--agent", "random", "--replay.period", 3], "no option --replay.period;"),
     (["--device", "tpu"], "^device must be one of auto, cpu, cuda, got 'tpu'$"),
     (["--config", "atari-cp"], "'atari-cp'; the closest are atari-cpu"),
     (["--config", "/nowhere.yaml"], "must be a preset or a file.*there are atari-cpu, "),
@@ -259,7 +258,6 @@ def test_a_run_may_go_on_longer_and_saved_otherwise(base, words):
         (["--seed", 4], "was made with seed 3, it cannot go on with 4"),
         (["--learning.hidden", 9], "was made with learning.hidden 64, it cannot go on with 9"),
         (["--options.size", 5], "was made with options.size 10, it cannot go on with 5"),
-        (["--bonus", "none"], "was made with bonus ngu, it cannot go on with none"),
     ],
 )
 def test_a_run_may_not_go_on_as_another(base, words, message):
@@ -268,17 +266,50 @@ def test_a_run_may_not_go_on_as_another(base, words, message):
         check_resumable(settings, base)
 
 
-def test_a_run_may_not_go_on_in_another_environment(base):
-    with pytest.raises(SettingsError, match="made with env deep-sea, it cannot go on with Pong"):
-        parse(["--env", "Pong"], "ngu.train", base=base)
+@pytest.mark.parametrize(
+    ("name", "made", "other"),
+    [("env", "deep-sea", "Pong"), ("bonus", "ngu", "none"), ("agent", "ngu", "random")],
+)
+def test_a_run_may_not_go_on_with_another_environment_bonus_or_agent(base, name, made, other):
+    with pytest.raises(SettingsError, match=f"with {name} {made}, it cannot go on with {other}"):
+        parse([f"--{name}", other], "ngu.train", base=base)
+
+
+@pytest.mark.parametrize("name", BONUSES)
+def test_a_bonus_has_its_own_settings(tmp_path, name):
+    settings, text, _ = parsed("--env", "disco-maze", "--bonus", name)
+    assert type(settings.novelty) is BONUSES[name].config
+    (tmp_path / "all.yaml").write_text(text)
+    assert parsed("--config", tmp_path / "all.yaml")[0] == settings
+
+
+def test_a_preset_leaves_its_settings_of_another_bonus_away():
+    ngu, rnd = (parsed("--config", "disco-maze", "--bonus", name)[0] for name in ("ngu", "rnd"))
+    assert ngu.novelty.learning_rate == 3e-3
+    assert rnd.novelty == RNDConfig()
+    assert rnd.learning == ngu.learning
+
+
+def test_a_file_of_the_user_must_fit_the_bonus(tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("novelty:\n  neighbours: 3\n")
+    assert parsed("--env", "deep-sea", "--config", mine)[0].novelty.neighbours == 3
+    with pytest.raises(SettingsError, match=r"there is no setting novelty.neighbours"):
+        parsed("--env", "deep-sea", "--config", mine, "--bonus", "rnd")
+
+
+def test_where_nothing_learns_there_is_nothing_to_set():
+    settings, text, _ = parsed("--env", "deep-sea", "--agent", "random")
+    assert (settings.learning, settings.replay, settings.novelty) == (None, None, None)
+    assert not {"learning", "replay", "novelty"} & yaml.safe_load(text).keys()
 
 
 def test_presets_of_an_installed_package_come_from_inside_it(tmp_path, monkeypatch):
     package = tmp_path / "ngu"
-    monkeypatch.setattr(settings_module, "files", lambda name: package)
-    assert settings_module.preset_folder() == tmp_path / "configs"
+    monkeypatch.setattr(presets_module, "files", lambda name: package)
+    assert presets_module.preset_folder() == tmp_path / "configs"
     (package / "configs").mkdir(parents=True)
-    assert settings_module.preset_folder() == package / "configs"
+    assert presets_module.preset_folder() == package / "configs"
 
 
 def test_closest_names_few_and_lists_all_only_where_they_are_few():

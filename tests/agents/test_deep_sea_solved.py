@@ -12,9 +12,10 @@ import torch
 
 from ngu import NGU
 from ngu.evaluation import play
+from ngu.parsing import parse
 from ngu.players import FamilyPlayer, Player, RandomPlayer
 from ngu.session import Session
-from ngu.settings import TrainSettings, parse
+from ngu.settings import TrainSettings
 from ngu_agents.recurrent_replay import RecurrentReplayAgent
 from ngu_envs import make
 
