@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +48,7 @@ class Recording:
     rewards: list[float] = field(default_factory=list)
     """Extrinsic rewards."""
     novelty: list[float] = field(default_factory=list)
-    """Episodic novelty of the states reached; empty where none is computed."""
+    """What `novelty_name` names, of the states reached; empty where none is computed."""
 
     def begin(self, envs: VectorEnv) -> None:
         """Note where the episode begins, right after the environments were reset."""
@@ -62,8 +62,16 @@ class Recording:
         self.observations.append(observation[self.env].copy())
         self.actions.append(action[self.env])
         self.rewards.append(float(reward[self.env]))
-        if "episodic_novelty" in figures:
-            self.novelty.append(float(figures["episodic_novelty"][self.env]))
+        name = novelty_name(figures)
+        if name is not None:
+            self.novelty.append(float(figures[name][self.env]))
+
+
+def novelty_name(figures: Mapping[str, Any]) -> str | None:
+    """The figure that tells novelty best: the episodic one, or what is paid where it has no parts."""
+    return next(
+        (name for name in ("episodic_novelty", "intrinsic_reward") if name in figures), None
+    )
 
 
 def play(

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ngu.evaluation import Episode
+from ngu.evaluation import Episode, novelty_name
 from ngu.settings import TrainSettings
 from ngu_agents.family import discounts, intrinsic_weights
 
@@ -59,8 +59,9 @@ def print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
     }  # fmt: skip
     if place is not None:
         columns[place] = place
-    if "episodic_novelty" in rows[0]:
-        columns["episodic novelty"] = "episodic_novelty"
+    novelty = novelty_name(rows[0])
+    if novelty is not None:
+        columns[novelty.replace("_", " ")] = novelty
     for heading in columns:
         table.add_column(heading, justify="right")
     for row in rows:

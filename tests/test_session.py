@@ -1,7 +1,14 @@
 """A run put together: what its log points tell of a game with rooms."""
 
+import pytest
+import torch
+
+from ngu.bonuses import BONUSES
+from ngu.evaluation import play
 from ngu.parsing import parse
+from ngu.players import FamilyPlayer
 from ngu.session import Session
+from ngu_envs import make
 
 
 def test_rooms_are_counted_over_training_and_for_each_episode():
@@ -20,3 +27,23 @@ def test_rooms_are_counted_over_training_and_for_each_episode():
     assert figures["rooms"] == 1
     assert figures["rooms_per_episode"] == 1.0
     assert session.frames == 4 * figures["steps"]
+
+
+@pytest.mark.parametrize("bonus", BONUSES)
+def test_each_bonus_is_paid_trained_and_evaluated(bonus):
+    arguments = ["--env=deep-sea", "--num-envs=4", f"--bonus={bonus}"]
+    small = ["--replay.min_sequences=4", "--learning.batch_size=4", "--learning.bonus_batch_size=8"]
+    settings, _, _ = parse([*arguments, *small], "test")
+    session = Session(settings)
+    session.begin()
+    for progress in session:
+        if any(name.startswith("loss/") and name != "loss/value" for name in progress.learned):
+            break
+        assert progress.steps < 4000
+    state = session.agent.save(None)
+    session.close()
+    envs = make("deep-sea", 1, 0)
+    player = FamilyPlayer(envs, settings, state, epsilon=0.0, seed=0, device=torch.device("cpu"))
+    (episode,) = play(envs, player, [0], 1, max_steps=20)
+    envs.close()
+    assert episode.means["intrinsic_reward"] > 0
