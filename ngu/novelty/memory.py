@@ -5,14 +5,15 @@ takes direct differences, so that an exact repeat is at a distance of exactly 0:
 |q|^2 - 2 q.x + |x|^2 would cancel where NGU's kernel looks closest.
 """
 
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-import faiss
 import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from ngu.novelty.faiss_search import FaissSearch
 from ngu.spaces import Array, check_where
 
 Batch = TypeVar("Batch", np.ndarray, Tensor)
@@ -72,14 +73,19 @@ class EpisodicMemory:
             self._entries = torch.from_numpy(np.empty(shape, dtype=np.float32))
         else:
             self._entries = torch.empty(shape, device=self.device)
-        self._sizes = np.zeros(num_envs, dtype=np.int64)
-        self._cursors = np.zeros(num_envs, dtype=np.int64)
-        self._search = _FaissSearch(self._entries, k) if backend == "faiss" else None
+        # Entries added since the ring was last emptied, those overwritten included.
+        self._added = np.zeros(num_envs, dtype=np.int64)
+        self._search = FaissSearch(self._entries, k) if backend == "faiss" else None
 
     @property
     def sizes(self) -> np.ndarray:
         """Number of entries of each environment, int64 [E]; a copy."""
-        return self._sizes.copy()
+        return np.minimum(self._added, self.capacity)
+
+    @property
+    def added(self) -> np.ndarray:
+        """Number of entries added since each ring was last emptied, int64 [E]; a copy."""
+        return self._added.copy()
 
     def add(self, embeddings: Array, where: Array | None = None) -> None:
         """Remember one embedding for each environment.
@@ -97,13 +103,11 @@ class EpisodicMemory:
         rows = np.flatnonzero(mask)
         if rows.size == 0:
             return
-        cursors = self._cursors[rows]
         if rows.size < self.num_envs:
             values = values[torch.from_numpy(rows).to(self.device)]
-        index = (torch.from_numpy(rows), torch.from_numpy(cursors))
+        index = (torch.from_numpy(rows), torch.from_numpy(self._added[rows] % self.capacity))
         self._entries[index] = values.detach()
-        self._cursors[rows] = (cursors + 1) % self.capacity
-        self._sizes[rows] = np.minimum(self._sizes[rows] + 1, self.capacity)
+        self._added[rows] += 1
 
     def nearest(self, queries: Batch, where: Array | None = None) -> Batch:
         """Return the squared Euclidean distances to each environment's nearest entries.
@@ -120,27 +124,48 @@ class EpisodicMemory:
             TypeError: The queries are not float32.
             ValueError: They have another shape or are on another device.
         """
-        values = self._check(queries, "queries").detach()
-        sizes = np.where(self._mask(where), self._sizes, 0)
-        if self._search is not None:
-            found = torch.from_numpy(self._search(values.numpy(), sizes))
-        else:
-            found = _search_torch(values, self._entries, sizes, self.k)
+        found, _ = self._find(queries, where)
         return cast(Batch, found if isinstance(queries, Tensor) else found.cpu().numpy())
+
+    def neighbours(self, queries: Batch, where: Array | None = None) -> tuple[Batch, Batch]:
+        """Return the distances that `nearest` returns, and which entries they lead to.
+
+        Returns:
+            Squared distances, float32 [E, K]; and of each entry how many its environment had been
+            given before it since the ring was last emptied, int64 [E, K]: 0 for the first one, -1
+            where there is none.
+
+        Raises:
+            TypeError: The queries are not float32.
+            ValueError: They have another shape or are on another device.
+        """
+        distances, positions = self._find(queries, where)
+        newest = torch.from_numpy(self._added).to(self.device).unsqueeze(1) - 1
+        steps = newest - (newest - positions) % self.capacity
+        steps = torch.where(distances.isfinite(), steps, -1)
+        found = distances, steps
+        if isinstance(queries, np.ndarray):
+            found = tuple(part.cpu().numpy() for part in found)
+        return cast(tuple[Batch, Batch], found)
 
     def clear(self, where: Array | None = None) -> None:
         """Forget all entries of the environments where ``where`` [E] is True; None: of all."""
-        mask = self._mask(where)
-        self._sizes[mask] = 0
-        self._cursors[mask] = 0
+        self._added[self._mask(where)] = 0
+
+    def convert(self, function: Callable[[Tensor], Tensor]) -> None:
+        """Put ``function(entries)`` in the entries' place, both float32 [n, D], ring by ring."""
+        for ring, size in zip(self._entries, self.sizes.tolist(), strict=True):
+            if size:
+                ring[:size] = function(ring[:size])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the filled part of all rings, one after the other, and where each stands."""
-        filled = [self._entries[env, :size].cpu() for env, size in enumerate(self._sizes.tolist())]
+        sizes = self.sizes
+        filled = [self._entries[env, :size].cpu() for env, size in enumerate(sizes.tolist())]
         return {
             "entries": torch.cat(filled),
-            "sizes": torch.from_numpy(self._sizes.copy()),
-            "cursors": torch.from_numpy(self._cursors.copy()),
+            "sizes": torch.from_numpy(sizes),
+            "cursors": torch.from_numpy(self.added),
             "capacity": self.capacity,
         }
 
@@ -159,8 +184,18 @@ class EpisodicMemory:
             )
         for env, part in enumerate(entries.split(sizes.tolist())):
             self._entries[env, : part.shape[0]] = part.to(self.device)
-        self._sizes[:] = sizes.numpy()
-        self._cursors[:] = state["cursors"].numpy()
+        added = state["cursors"].numpy()
+        # Older states count around the ring; of a full one they tell only that it was filled once.
+        self._added[:] = np.where(added < sizes.numpy(), added + self.capacity, added)
+
+    def _find(self, queries: Array, where: Array | None) -> tuple[Tensor, Tensor]:
+        """Squared distances [E, K], and positions in the rings, right where those are finite."""
+        values = self._check(queries, "queries").detach()
+        sizes = np.where(self._mask(where), self.sizes, 0)
+        if self._search is None:
+            return _search_torch(values, self._entries, sizes, self.k)
+        distances, positions = self._search(values.numpy(), sizes)
+        return torch.from_numpy(distances), torch.from_numpy(positions)
 
     def _check(self, values: Array, name: str) -> Tensor:
         tensor = (
@@ -181,48 +216,9 @@ class EpisodicMemory:
         return np.ones(self.num_envs, dtype=bool) if mask is None else mask.numpy()
 
 
-class _FaissSearch:
-    """FAISS's brute force on the rings where they lie, one query for each environment.
-
-    Pointers into the rings and the buffers are made once: with few entries, making them is what
-    costs.
-    """
-
-    def __init__(self, entries: Tensor, k: int) -> None:
-        num_envs, _, self._dim = entries.shape
-        self._k = k
-        self._queries = np.empty((num_envs, self._dim), dtype=np.float32)
-        self._distances = np.empty((num_envs, k), dtype=np.float32)
-        self._labels = np.empty((num_envs, k), dtype=np.int64)
-        # The rings' memory must live as long as the pointers into it.
-        self._entries = entries.numpy()
-        self._pointers = [
-            tuple(
-                faiss.swig_ptr(array[env])
-                for array in (self._queries, self._entries, self._distances, self._labels)
-            )
-            for env in range(num_envs)
-        ]
-
-    def __call__(self, queries: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        self._queries[:] = queries
-        search, dim, k = faiss.knn_L2sqr, self._dim, self._k
-        # With more threads FAISS spends half of a single query's time on their coming and going.
-        threads = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(1)
-        try:
-            for size, (query, ring, distances, labels) in zip(
-                sizes.tolist(), self._pointers, strict=True
-            ):
-                if size:
-                    search(query, ring, dim, 1, size, k, distances, labels)
-        finally:
-            faiss.omp_set_num_threads(threads)
-        absent = np.arange(k) >= sizes[:, None]
-        return np.where(absent, np.float32(np.inf), self._distances)
-
-
-def _search_torch(queries: Tensor, entries: Tensor, sizes: np.ndarray, k: int) -> Tensor:
+def _search_torch(
+    queries: Tensor, entries: Tensor, sizes: np.ndarray, k: int
+) -> tuple[Tensor, Tensor]:
     num_envs, _, dim = entries.shape
     longest = int(sizes.max(initial=0))
     distances = torch.full((num_envs, max(longest, k)), torch.inf, device=entries.device)
@@ -234,4 +230,5 @@ def _search_torch(queries: Tensor, entries: Tensor, sizes: np.ndarray, k: int) -
     ends = torch.from_numpy(sizes).to(entries.device).unsqueeze(1)
     positions = torch.arange(distances.shape[1], device=entries.device)
     distances.masked_fill_(positions >= ends, torch.inf)
-    return distances.topk(k, dim=1, largest=False, sorted=True).values
+    found = distances.topk(k, dim=1, largest=False, sorted=True)
+    return found.values, found.indices
