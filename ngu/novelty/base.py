@@ -6,7 +6,7 @@ trains. A bonus never steps an environment and never touches global random state
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import gymnasium as gym
 import numpy as np
@@ -45,7 +45,8 @@ class IntrinsicReward(nn.Module, ABC):
 
     A new bonus gives ``_begin``, ``_score``, ``_update`` and ``publish``; its networks are modules,
     and whatever else lasts stands in ``_learned`` (optimisers, statistics) or, where it belongs to
-    the environments' episodes, in ``_memories``. `ngu.novelty.testing` checks the contract.
+    the environments' episodes, in ``_memories``. If its reward has a lifelong part, it says of what
+    in ``lifelong_of`` and gives ``_lifelong``. `ngu.novelty.testing` checks the contract.
 
     Observations and actions are numpy arrays or tensors; rewards come back as what the observations
     were. A wrong argument raises a TypeError or ValueError that names it, and changes nothing.
@@ -65,6 +66,8 @@ class IntrinsicReward(nn.Module, ABC):
         ValueError: There is no environment.
     """
 
+    lifelong_of: Literal["state", "transition"] | None = None
+    """What `lifelong` reads; None: the bonus has no lifelong part."""
     parts: dict[str, Any]
 
     def __init__(
@@ -129,12 +132,7 @@ class IntrinsicReward(nn.Module, ABC):
         before = check(obs_tm1, "obs_tm1", self.num_envs, self.device)
         actions = self.action_spec.check(action_tm1, "action_tm1", self.num_envs, self.device)
         after = check(obs_t, "obs_t", self.num_envs, self.device)
-        mask = self._mask(where)
-        unbegun = np.flatnonzero(mask & (self.episodes == 0))
-        if unbegun.size:
-            raise RuntimeError(
-                f"no episode has begun in environments {unbegun.tolist()}: call begin first"
-            )
+        mask = self._begun(where)
         with torch.no_grad():
             reward, parts = self._score(before, actions, after, mask)
         if isinstance(obs_t, Tensor):
@@ -142,6 +140,56 @@ class IntrinsicReward(nn.Module, ABC):
             return reward
         self.parts = {name: part.cpu().numpy() for name, part in parts.items()}
         return cast(Batch, reward.cpu().numpy())
+
+    def lifelong(
+        self, obs_t: Batch, *, obs_tm1: Array | None = None, action_tm1: Array | None = None
+    ) -> Batch:
+        """Return the lifelong part of the reward, computed afresh for any batch.
+
+        A reward is the product of what its episode gave it, which only `score` can tell, and of
+        this, which fades as the networks learn: an agent that learns from a replay computes it when
+        a batch is sampled. It is all of the reward of RND, ICM and Disagreement; NGU's modulator,
+        times ``parts["episodic_novelty"]``; NovelD's gain, times ``parts["first_visit"]``; RIDE's
+        impact, over the root of ``parts["visits"]``. RE3 and E3B have none. Nothing is remembered,
+        no statistic moves, and no episode has to have begun.
+
+        Args:
+            obs_t: Observations [B, *shape] of the states reached.
+            obs_tm1: Observations before the steps [B, *shape]; needed where `lifelong_of` is
+                ``"transition"``, as are the actions.
+            action_tm1: Actions of the steps [B, *parts].
+
+        Returns:
+            float32 [B]; an array for an array, a tensor on the bonus's device for a tensor.
+
+        Raises:
+            NotImplementedError: The bonus has no lifelong part.
+            TypeError: An argument has a wrong type or dtype, or is missing.
+            ValueError: An argument has a wrong shape, device or value.
+        """
+        name = type(self).__name__
+        if self.lifelong_of is None:
+            raise NotImplementedError(
+                f"{name} has no lifelong part: its reward is no product of one and of what the "
+                "episode tells"
+            )
+        after = self.observation_spec.check(obs_t, "obs_t", None, self.device)
+        left: list[Tensor] = []
+        if obs_tm1 is not None:
+            spec = self.observation_spec
+            left.append(spec.check(obs_tm1, "obs_tm1", len(after), self.device))
+        if action_tm1 is not None:
+            spec = self.action_spec
+            left.append(spec.check(action_tm1, "action_tm1", len(after), self.device))
+        if self.lifelong_of == "transition" and len(left) < 2:
+            missing = "action_tm1" if action_tm1 is None else "obs_tm1"
+            raise TypeError(
+                f"{name}'s lifelong part is that of a transition: obs_tm1 and action_tm1 are "
+                f"expected beside obs_t, got no {missing}"
+            )
+        with torch.no_grad():
+            reward = self._lifelong(after, *left)
+        return cast(Batch, reward if isinstance(obs_t, Tensor) else reward.cpu().numpy())
 
     def update(
         self, obs_tm1: Array, action_tm1: Array, obs_t: Array, publish: bool = True
@@ -188,6 +236,13 @@ class IntrinsicReward(nn.Module, ABC):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """As `score`, with checked tensors; returns the rewards and their parts, 0 elsewhere."""
 
+    def _lifelong(self, obs_t: Tensor, *left: Tensor) -> Tensor:
+        """As `lifelong`, with checked tensors.
+
+        ``left`` holds obs_tm1 and action_tm1 where `lifelong_of` is ``"transition"``.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def _update(self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor) -> dict[str, float]:
         """As `update` without publishing, with checked tensors."""
@@ -224,7 +279,14 @@ class IntrinsicReward(nn.Module, ABC):
             raise ValueError(
                 f"state must be that of num_envs {self.num_envs}, got that of {len(episodes)}"
             )
-        for kind, parts in (("memories", self._memories), ("learned", self._learned)):
+        kinds = (("memories", self._memories), ("learned", self._learned))
+        for kind, parts in kinds:
+            if parts.keys() != state[kind].keys():
+                raise ValueError(
+                    f"state must hold the {kind} {sorted(parts)}, got {sorted(state[kind])}: it is "
+                    "that of another bonus, or of other settings"
+                )
+        for kind, parts in kinds:
             for name, part in parts.items():
                 part.load_state_dict(state[kind][name])
         self.episodes[:] = episodes
@@ -232,6 +294,16 @@ class IntrinsicReward(nn.Module, ABC):
     def _mask(self, where: Array | None) -> np.ndarray:
         mask = check_where(where, self.num_envs, "where", torch.device("cpu"))
         return np.ones(self.num_envs, dtype=bool) if mask is None else mask.numpy()
+
+    def _begun(self, where: Array | None) -> np.ndarray:
+        """The mask, if an episode has begun wherever it is True."""
+        mask = self._mask(where)
+        unbegun = np.flatnonzero(mask & (self.episodes == 0))
+        if unbegun.size:
+            raise RuntimeError(
+                f"no episode has begun in environments {unbegun.tolist()}: call begin first"
+            )
+        return mask
 
     def _apply(self, fn: Any, recurse: bool = True) -> "IntrinsicReward":
         raise RuntimeError(

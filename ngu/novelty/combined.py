@@ -16,7 +16,8 @@ class Combined(IntrinsicReward):
     """Bonuses for the same environments, multiplied or added up; each of them trains.
 
     ``Combined([E3B(...), RND(...)], how="product")`` pays for what is new in the episode as far as
-    it is new over the agent's life.
+    it is new over the agent's life. The `lifelong` part of a product is that of those bonuses that
+    have one. A sum has none: ask the members in ``bonuses`` one by one.
 
     Args:
         bonuses: Two or more, none twice.
@@ -48,6 +49,8 @@ class Combined(IntrinsicReward):
                         f"bonuses must agree in {name}: bonus 0 has {expected}, bonus {place} {got}"
                     )
         self.how = how
+        kinds = {bonus.lifelong_of for bonus in bonuses} if how == "product" else set()
+        self.lifelong_of = next((k for k in ("transition", "state") if k in kinds), None)
         self.bonuses = nn.ModuleList(bonuses)
         self._members = list(bonuses)
 
@@ -79,6 +82,11 @@ class Combined(IntrinsicReward):
             parts |= {f"{name}/{part}": value for part, value in bonus.parts.items()}
         together = torch.stack(rewards)
         return (together.prod(0) if self.how == "product" else together.sum(0)), parts
+
+    def _lifelong(self, obs_t: Tensor, *left: Tensor) -> Tensor:
+        transition = dict(zip(("obs_tm1", "action_tm1"), left, strict=False))
+        lasting = [bonus for bonus in self._members if bonus.lifelong_of is not None]
+        return torch.stack([bonus.lifelong(obs_t, **transition) for bonus in lasting]).prod(0)
 
     def _update(self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor) -> dict[str, float]:
         metrics = {}

@@ -23,7 +23,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, str) or value is None:
+            if isinstance(value, str | bool) or value is None:
                 continue
             if field.name in self.may_be_zero:
                 if not value >= 0:

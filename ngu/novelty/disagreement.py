@@ -47,6 +47,7 @@ class Disagreement(EmbeddingReward[DisagreementConfig]):
     """
 
     CONFIG = DisagreementConfig
+    lifelong_of = "transition"
 
     def _build(self, observation_space: gym.Space[Any], seeds: Seeds) -> None:
         self.forward_models = ForwardModels(
@@ -82,8 +83,12 @@ class Disagreement(EmbeddingReward[DisagreementConfig]):
         reward = torch.zeros(self.num_envs, device=self.device)
         if where.any():
             rows = torch.from_numpy(where).to(self.device)
-            predictions = self.forward_models.predict(
-                self.encoder.newest(obs_tm1[rows]), self.action_spec.encode(action_tm1[rows])
-            )
-            reward[rows] = predictions.var(0, unbiased=False).mean(-1)
+            reward[rows] = self._lifelong(obs_t[rows], obs_tm1[rows], action_tm1[rows])
         return reward, {}
+
+    def _lifelong(self, obs_t: Tensor, *left: Tensor) -> Tensor:
+        obs_tm1, action_tm1 = left
+        predictions = self.forward_models.predict(
+            self.encoder.newest(obs_tm1), self.action_spec.encode(action_tm1)
+        )
+        return predictions.var(0, unbiased=False).mean(-1)

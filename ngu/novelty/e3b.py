@@ -29,8 +29,9 @@ class E3BConfig(EmbeddingConfig):
 class E3B(EmbeddingReward[E3BConfig]):
     """r = f(x_t)' C^-1 f(x_t) with C = lambda I + sum of f f' over the episode's earlier states.
 
-    Algorithm 1 of the paper, where f is the inverse dynamics' embedding. The arguments are those of
-    `EmbeddingReward`.
+    Algorithm 1 of the paper, where f is the inverse dynamics' embedding. As far as lambda is small,
+    C^-1 whitens already, by the episode alone; so there is no setting for it. The arguments are
+    those of `EmbeddingReward`.
     """
 
     CONFIG = E3BConfig

@@ -40,6 +40,7 @@ class ICM(EmbeddingReward[ICMConfig]):
     """
 
     CONFIG = ICMConfig
+    lifelong_of = "transition"
 
     def _build(self, observation_space: gym.Space[Any], seeds: Seeds) -> None:
         self.forward_model = ForwardModels(
@@ -75,8 +76,12 @@ class ICM(EmbeddingReward[ICMConfig]):
         reward = torch.zeros(self.num_envs, device=self.device)
         if where.any():
             rows = torch.from_numpy(where).to(self.device)
-            action = self.action_spec.encode(action_tm1[rows])
-            (prediction,) = self.forward_model.predict(self.encoder.newest(obs_tm1[rows]), action)
-            error = prediction - self.encoder.newest(obs_t[rows])
-            reward[rows] = 0.5 * self.config.eta * error.square().sum(-1)
+            reward[rows] = self._lifelong(obs_t[rows], obs_tm1[rows], action_tm1[rows])
         return reward, {}
+
+    def _lifelong(self, obs_t: Tensor, *left: Tensor) -> Tensor:
+        obs_tm1, action_tm1 = left
+        action = self.action_spec.encode(action_tm1)
+        (prediction,) = self.forward_model.predict(self.encoder.newest(obs_tm1), action)
+        error = prediction - self.encoder.newest(obs_t)
+        return 0.5 * self.config.eta * error.square().sum(-1)

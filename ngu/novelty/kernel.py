@@ -1,4 +1,4 @@
-"""The two equations of NGU's reward as pure functions of tensors.
+"""The equations of NGU's reward as pure functions of tensors.
 
 Source: Never Give Up (Badia et al., 2020, arXiv 2002.06038), equations 1 and 2 and Algorithm 1.
 """
@@ -6,6 +6,46 @@ Source: Never Give Up (Badia et al., 2020, arXiv 2002.06038), equations 1 and 2 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
+
+
+def normalised_distances(
+    squared_distances: Float[Tensor, "*batch K"],
+    mean_squared_distance: Float[Tensor, ""] | float,
+) -> Float[Tensor, "*batch K"]:
+    """Return d^2 / d_m^2 (Never Give Up, Algorithm 1), with 0 for 0 / 0.
+
+    Args:
+        squared_distances: d^2, squared Euclidean distances to neighbours [..., K].
+        mean_squared_distance: d_m^2, the running mean of such distances, of at least 0.
+
+    Returns:
+        Distances in units of the mean [..., K].
+    """
+    normalised = squared_distances / mean_squared_distance
+    return torch.where(squared_distances == 0, torch.zeros_like(normalised), normalised)
+
+
+def kernel(
+    normalised: Float[Tensor, "*batch K"], *, epsilon: float, cluster_distance: float
+) -> Float[Tensor, "*batch K"]:
+    """Return eps / (max(d_n - xi, 0) + eps), how similar each neighbour is (Algorithm 1).
+
+    Args:
+        normalised: Normalised squared distances [..., K].
+        epsilon: eps, the kernel's width.
+        cluster_distance: xi, the distance up to which two states count as the same.
+
+    Returns:
+        Kernel values [..., K], between 0 (infinitely far) and 1 (the same).
+    """
+    return epsilon / ((normalised - cluster_distance).clamp_min(0) + epsilon)
+
+
+def similarity(
+    kernel_values: Float[Tensor, "*batch K"], pseudo_count: float
+) -> Float[Tensor, "*batch"]:
+    """Return sqrt(sum over neighbours of K) + c (Algorithm 1)."""
+    return kernel_values.sum(-1).sqrt() + pseudo_count
 
 
 def episodic_novelty(
@@ -39,11 +79,10 @@ def episodic_novelty(
     Returns:
         The novelty [...].
     """
-    normalised = squared_distances / mean_squared_distance
-    normalised = torch.where(squared_distances == 0, torch.zeros_like(normalised), normalised)
-    excess = (normalised - cluster_distance).clamp_min(0)
-    similarity = (epsilon / (excess + epsilon)).sum(-1).sqrt() + pseudo_count
-    return torch.where(similarity > max_similarity, torch.zeros_like(similarity), 1 / similarity)
+    normalised = normalised_distances(squared_distances, mean_squared_distance)
+    values = kernel(normalised, epsilon=epsilon, cluster_distance=cluster_distance)
+    s = similarity(values, pseudo_count)
+    return torch.where(s > max_similarity, torch.zeros_like(s), 1 / s)
 
 
 def lifelong_modulator(

@@ -12,22 +12,24 @@ import torch
 from torch import Tensor, nn
 
 from ngu.moments import RunningMoments
-from ngu.novelty.config import EmbeddingConfig
 from ngu.novelty.distillation import Distiller
-from ngu.novelty.embedded import EmbeddingReward
-from ngu.novelty.kernel import episodic_novelty, lifelong_modulator
-from ngu.novelty.memory import EpisodicMemory
+from ngu.novelty.explanation import Explanation
+from ngu.novelty.kernel import (
+    episodic_novelty,
+    kernel,
+    lifelong_modulator,
+    normalised_distances,
+    similarity,
+)
+from ngu.novelty.nearest import NearestConfig, NearestReward
 from ngu.seeding import Seeds
+from ngu.spaces import Array
 
 
 @dataclass(frozen=True)
-class NGUConfig(EmbeddingConfig):
+class NGUConfig(NearestConfig):
     """Settings of NGU's intrinsic reward; the defaults are the paper's for Atari."""
 
-    neighbours: int = 10
-    """Nearest neighbours that a state is compared with, K."""
-    memory_capacity: int = 30_000
-    """Embeddings that the memory of one environment holds; the oldest make way."""
     episodes_per_memory: int = 1
     """Episodes after which an environment's memory is emptied."""
     epsilon: float = 1e-4
@@ -53,7 +55,7 @@ class NGUConfig(EmbeddingConfig):
             raise ValueError(f"max_modulator must be at least 1, got {self.max_modulator}")
 
 
-class NGU(EmbeddingReward[NGUConfig]):
+class NGU(NearestReward[NGUConfig]):
     """The intrinsic reward of Never Give Up: r = r_episodic * min(max(alpha, 1), L).
 
     The running mean of squared distances is that of the distances to all neighbours found
@@ -77,8 +79,10 @@ class NGU(EmbeddingReward[NGUConfig]):
     """
 
     CONFIG = NGUConfig
+    lifelong_of = "state"
 
     def _build(self, observation_space: gym.Space[Any], seeds: Seeds) -> None:
+        super()._build(observation_space, seeds)
         config = self.config
         self.distiller = Distiller(
             observation_space,
@@ -88,18 +92,11 @@ class NGU(EmbeddingReward[NGUConfig]):
             dtype=self.dtype,
             device=self.device,
         )
-        self.memory = EpisodicMemory(
-            self.num_envs,
-            self.encoder.size,
-            config.memory_capacity,
-            config.neighbours,
-            device=self.device,
-        )
         window = config.statistics_window
         self._distances = RunningMoments((), self.device, window * config.neighbours)
         self._errors = RunningMoments((), self.device, window)
         self._learned |= {"distances": self._distances, "errors": self._errors}
-        self._memories["memory"] = self.memory
+        self._kernel = {"epsilon": config.epsilon, "cluster_distance": config.cluster_distance}
 
     def _trained_parameters(self) -> dict[str, list[nn.Parameter]]:
         return {"distillation": list(self.distiller.trained.predictor.parameters())}
@@ -116,11 +113,56 @@ class NGU(EmbeddingReward[NGUConfig]):
         super().publish()
         self.distiller.publish()
 
-    def _begin(self, obs: Tensor, where: np.ndarray) -> None:
-        renewed = where & (self.episodes % self.config.episodes_per_memory == 0)
-        self.encoder.renew(renewed)
-        self.memory.clear(renewed)
-        self.memory.add(self.encoder(obs, where), where)
+    def explain(self, obs_t: Array, where: Array | None = None) -> Explanation:
+        """Return how the reward of states comes about that are about to be scored.
+
+        Nothing is remembered and no statistic moves. With the statistics frozen by ``eval()``, the
+        numbers are those that `score` then pays by; in training `score` first takes the states into
+        its statistics.
+
+        Args:
+            obs_t: Observations [E, *shape].
+            where: Bool [E], environments to explain; None: all.
+
+        Returns:
+            An `Explanation`, of arrays for an array, of tensors for a tensor.
+
+        Raises:
+            TypeError: An argument has a wrong type or dtype.
+            ValueError: An argument has a wrong shape, device or value.
+            RuntimeError: An environment is asked for in which no episode has begun.
+        """
+        reached = self.observation_spec.check(obs_t, "obs_t", self.num_envs, self.device)
+        mask = self._begun(where)
+        with torch.no_grad():
+            explained = self._explain(reached, mask)
+        if isinstance(obs_t, Tensor):
+            return explained
+        return Explanation(*(part.cpu().numpy() for part in explained))
+
+    def _explain(self, obs_t: Tensor, mask: np.ndarray) -> Explanation:
+        config, mean = self.config, self._distances.mean.float()
+        rows = torch.from_numpy(mask).to(self.device)
+        distances, neighbours = self.memory.neighbours(self._embed(obs_t, mask), mask)
+        normalised = normalised_distances(distances, mean)
+        values = kernel(normalised, **self._kernel)
+        novelty = self._novelty(distances)
+        error, modulator = torch.zeros(2, self.num_envs, device=self.device)
+        if mask.any():
+            error[rows] = self.distiller.error(obs_t[rows])
+            modulator[rows] = self._modulator(error[rows])
+        return Explanation(
+            step=torch.from_numpy(self.memory.added).to(self.device) * rows,
+            neighbours=neighbours,
+            squared_distances=distances,
+            normalised_distances=normalised,
+            kernel=values,
+            similarity=similarity(values, config.pseudo_count) * rows,
+            episodic_novelty=novelty * rows,
+            lifelong_error=error,
+            lifelong_modulator=modulator,
+            reward=novelty * modulator,
+        )
 
     def _score(
         self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor, where: np.ndarray
@@ -134,20 +176,12 @@ class NGU(EmbeddingReward[NGUConfig]):
         return novelty * modulator, parts
 
     def _score_episodic(self, obs_t: Tensor, mask: np.ndarray) -> Tensor:
-        config = self.config
-        embeddings = self.encoder(obs_t, mask)
+        embeddings = self._embed_scored(obs_t, mask)
         squared_distances = self.memory.nearest(embeddings, mask)
         self.memory.add(embeddings, mask)
         if self.training:
             self._distances.update(squared_distances[squared_distances.isfinite()])
-        return episodic_novelty(
-            squared_distances,
-            self._distances.mean.float(),
-            epsilon=config.epsilon,
-            cluster_distance=config.cluster_distance,
-            pseudo_count=config.pseudo_count,
-            max_similarity=config.max_similarity,
-        )
+        return self._novelty(squared_distances)
 
     def _score_lifelong(self, obs_t: Tensor) -> Tensor:
         if self.training:
@@ -155,9 +189,24 @@ class NGU(EmbeddingReward[NGUConfig]):
         error = self.distiller.error(obs_t)
         if self.training:
             self._errors.update(error)
-        return lifelong_modulator(
-            error,
-            self._errors.mean,
-            self._errors.std,
-            maximum=self.config.max_modulator,
+        return self._modulator(error)
+
+    def _lifelong(self, obs_t: Tensor, *left: Tensor) -> Tensor:
+        return self._modulator(self.distiller.error(obs_t))
+
+    def _novelty(self, squared_distances: Tensor) -> Tensor:
+        return episodic_novelty(
+            squared_distances,
+            self._distances.mean.float(),
+            **self._kernel,
+            pseudo_count=self.config.pseudo_count,
+            max_similarity=self.config.max_similarity,
         )
+
+    def _modulator(self, error: Tensor) -> Tensor:
+        return lifelong_modulator(
+            error, self._errors.mean, self._errors.std, maximum=self.config.max_modulator
+        )
+
+    def _unit_changed(self) -> None:
+        self._distances.copy_(RunningMoments((), self.device))

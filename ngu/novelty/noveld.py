@@ -35,6 +35,7 @@ class NovelD(RND):
     N is the norm of the error of random network distillation. The arguments are those of `RND`.
     """
 
+    lifelong_of = "transition"
     config: NovelDConfig
 
     def __init__(
@@ -72,6 +73,12 @@ class NovelD(RND):
         if where.any():
             rows = torch.from_numpy(where).to(self.device)
             left[rows] = self.distiller.error(obs_tm1[rows]).sqrt()
-        gain = (reached - self.config.alpha * left).clamp_min(0)
+        gain = self._gain(left, reached)
         first = (self.counts.add(obs_t, where) == 1).float()
         return gain * first, {"lifelong_novelty": reached, "first_visit": first}
+
+    def _lifelong(self, obs_t: Tensor, *left: Tensor) -> Tensor:
+        return self._gain(*(self.distiller.error(obs).sqrt() for obs in (left[0], obs_t)))
+
+    def _gain(self, left: Tensor, reached: Tensor) -> Tensor:
+        return (reached - self.config.alpha * left).clamp_min(0)

@@ -7,21 +7,17 @@ Source: Seo et al., "State Entropy Maximization with Random Encoders" (arXiv 210
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
 
-from ngu.novelty.config import EmbeddingConfig
-from ngu.novelty.embedded import EmbeddingReward
-from ngu.novelty.memory import EpisodicMemory
-from ngu.seeding import Seeds
+from ngu.novelty.nearest import NearestConfig, NearestReward
 
 
 @dataclass(frozen=True)
-class RE3Config(EmbeddingConfig):
+class RE3Config(NearestConfig):
     """Settings of RE3."""
 
     embedding: Literal["inverse_dynamics", "random"] = "random"
@@ -36,7 +32,7 @@ class RE3Config(EmbeddingConfig):
     """Episodes after which an environment's memory is emptied; None never empties it."""
 
 
-class RE3(EmbeddingReward[RE3Config]):
+class RE3(NearestReward[RE3Config]):
     """r = log(1 + |f(x_t) - its k-th nearest neighbour|), f a fixed random network.
 
     The paper looks for neighbours in the replay; here it is in the states that the environment has
@@ -46,30 +42,12 @@ class RE3(EmbeddingReward[RE3Config]):
 
     CONFIG = RE3Config
 
-    def _build(self, observation_space: gym.Space[Any], seeds: Seeds) -> None:
-        self.memory = EpisodicMemory(
-            self.num_envs,
-            self.encoder.size,
-            self.config.memory_capacity,
-            self.config.neighbours,
-            device=self.device,
-        )
-        self._memories["memory"] = self.memory
-
-    def _begin(self, obs: Tensor, where: np.ndarray) -> None:
-        period = self.config.episodes_per_memory
-        begun = self.episodes == 0 if period is None else self.episodes % period == 0
-        renewed = where & begun
-        self.encoder.renew(renewed)
-        self.memory.clear(renewed)
-        self.memory.add(self.encoder(obs, where), where)
-
     def _score(
         self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor, where: np.ndarray
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if not where.any():
             return torch.zeros(self.num_envs, device=self.device), {}
-        embeddings = self.encoder(obs_t, where)
+        embeddings = self._embed_scored(obs_t, where)
         squared_distances = self.memory.nearest(embeddings, where)
         self.memory.add(embeddings, where)
         known = squared_distances.isfinite()

@@ -39,6 +39,7 @@ class RIDE(EmbeddingReward[RIDEConfig]):
     """
 
     CONFIG = RIDEConfig
+    lifelong_of = "transition"
 
     def _build(self, observation_space: gym.Space[Any], seeds: Seeds) -> None:
         self.counts = EpisodicCounts(self.num_envs, self.config.memory_capacity)
@@ -55,6 +56,8 @@ class RIDE(EmbeddingReward[RIDEConfig]):
         visits = self.counts.add(obs_t, where)
         if where.any():
             rows = torch.from_numpy(where).to(self.device)
-            moved = self.encoder.newest(obs_t[rows]) - self.encoder.newest(obs_tm1[rows])
-            impact[rows] = moved.norm(dim=-1)
+            impact[rows] = self._lifelong(obs_t[rows], obs_tm1[rows])
         return impact / visits.clamp_min(1).sqrt(), {"impact": impact, "visits": visits}
+
+    def _lifelong(self, obs_t: Tensor, *left: Tensor) -> Tensor:
+        return (self.encoder.newest(obs_t) - self.encoder.newest(left[0])).norm(dim=-1)

@@ -55,6 +55,8 @@ class RND(IntrinsicReward):
         ValueError: There is no environment, or the precision is unknown.
     """
 
+    lifelong_of = "state"
+
     def __init__(
         self,
         observation_space: gym.Space[Any],
@@ -107,6 +109,9 @@ class RND(IntrinsicReward):
                 self.distiller.observe(reached)
             error[rows] = self.distiller.error(reached)
         return error
+
+    def _lifelong(self, obs_t: Tensor, *left: Tensor) -> Tensor:
+        return self.distiller.error(obs_t)
 
     def _update(self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor) -> dict[str, float]:
         with autocast(self.device, self.dtype):

@@ -392,6 +392,26 @@ def check_nested_spaces(make: Make) -> None:
     _expect_error(TypeError, "gymnasium.wrappers", lambda: make(VECTOR, nested, 2, seed=0))
 
 
+def check_lifelong(make: Make) -> None:
+    """A lifelong part, where there is one, is computed for any batch, and changes nothing."""
+    bonus, stream = make(VECTOR, DISCRETE, NUM_ENVS, seed=0), Stream()
+    play(bonus, stream, 3)
+    obs_tm1, action_tm1, obs_t = stream.obs(9), stream.actions(9), stream.obs(9)
+    if bonus.lifelong_of is None:
+        _expect_error(NotImplementedError, "lifelong", lambda: bonus.lifelong(obs_t))
+        return
+    before = state_of(bonus)
+    got = bonus.lifelong(obs_t, obs_tm1=obs_tm1, action_tm1=action_tm1)
+    _expect(got.dtype == np.float32, f"the lifelong part must be float32, got {got.dtype}")
+    _expect(got.shape == (9,), f"the lifelong part must be [B], got {got.shape}")
+    _expect(np.isfinite(got).all(), "the lifelong part must be finite")
+    obs_tm1, action_tm1, obs_t = map(torch.from_numpy, (obs_tm1, action_tm1, obs_t))
+    tensor = bonus.lifelong(obs_t, obs_tm1=obs_tm1, action_tm1=action_tm1)
+    np.testing.assert_array_equal(tensor.numpy(), got)
+    _expect_error(ValueError, "obs_t", lambda: bonus.lifelong(obs_t[:, :3]))
+    _expect_same_state(before, state_of(bonus), "by computing the lifelong part")
+
+
 def check_moving_is_refused(make: Make) -> None:
     """A bonus is not moved or cast, which would leave its memories behind."""
     bonus = make(VECTOR, DISCRETE, NUM_ENVS, seed=0)

@@ -40,6 +40,7 @@ def product(*arguments, **options):
 
 MEMBERS = {
     "NGU": bounded(NGU, NGUConfig()),
+    "NGU, whitened": bounded(NGU, NGUConfig(whiten=True, embedding_size=2)),
     "RND": RND,
     "ICM": ICM,
     "RE3": bounded(RE3, RE3Config()),
