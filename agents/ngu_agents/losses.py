@@ -1,9 +1,12 @@
-"""The losses of a recurrent replay agent: transformed Retrace over sequences, as pure functions.
+"""What agents learn from sequences, as pure functions: transformed Retrace, advantages, losses.
 
 Sources: Munos et al., "Retrace", https://arxiv.org/abs/1606.02647; Pohlen et al., "Observe and
 Look Further", https://arxiv.org/abs/1805.11593 (the transform); Kapturowski et al., "R2D2"
 (ICLR 2019; priorities); Badia et al., "Never Give Up", https://arxiv.org/abs/2002.06038,
-appendices A and E (all of it together).
+appendices A and E (all of it together); Schulman et al., "Generalized Advantage Estimation",
+https://arxiv.org/abs/1506.02438, and "Proximal Policy Optimization",
+https://arxiv.org/abs/1707.06347; Burda et al., "Random Network Distillation",
+https://arxiv.org/abs/1810.12894 (returns that go on over the ends of episodes).
 
 Shapes: B sequences, T steps, A actions. A sequence has T steps and T+1 observations: at index t
 the action a_t is taken on observation x_t and leads to r_{t+1} and x_{t+1}. Where a step ends an
@@ -200,3 +203,108 @@ def sequence_priorities(
     size = torch.where(valid_t, td_errors_t.abs(), torch.zeros_like(td_errors_t))
     mean = size.sum(0) / valid_t.sum(0).clamp(min=1)
     return (eta * size.amax(0) + (1 - eta) * mean).clamp(min=floor)
+
+
+@torch.no_grad()
+def generalised_advantages(
+    *,
+    reward_tp1: Float[Tensor, "T B"],
+    value_t: Float[Tensor, "T+1 B"],
+    terminated_tp1: Bool[Tensor, "T B"],
+    truncated_tp1: Bool[Tensor, "T B"],
+    valid_t: Bool[Tensor, "T B"],
+    discount: float,
+    trace_decay: float,
+) -> Float[Tensor, "T B"]:
+    """Generalised advantages (Schulman et al., equation 16) by their backward recursion.
+
+        A_t = delta_t + gamma lambda A_{t+1},    delta_t = r_{t+1} + gamma V_{t+1} - V_t.
+
+    After a termination A_t = r_{t+1} - V_t; after a truncation A_t = delta_t with the value of
+    x_{t+1}, the true final observation. An invalid step takes no time: what precedes it is followed
+    by what comes after it. So a return that goes on over the ends of episodes, as RND's intrinsic
+    one does, needs no more than both kinds of ends given as False everywhere: the first state of
+    the next episode then follows the last step of this one.
+
+    Args:
+        reward_tp1: Rewards.
+        value_t: Values of the observations, those after the last step included.
+        terminated_tp1: The step ended the episode for good.
+        truncated_tp1: The step was the last before a time limit.
+        valid_t: False where the step only reset the environment.
+        discount: gamma.
+        trace_decay: lambda in [0, 1]; 0 is the one-step error.
+
+    Returns:
+        Advantages, without gradient; 0 where `valid_t` is False. Advantage plus value is the
+        target of the value.
+
+    Raises:
+        ValueError: If `discount` or `trace_decay` lies outside [0, 1].
+    """
+    for name, number in (("discount", discount), ("trace_decay", trace_decay)):
+        if not 0 <= number <= 1:
+            raise ValueError(f"{name} must be in [0, 1], got {number}")
+    zero = torch.zeros_like(reward_tp1[0])
+    advantages = torch.zeros_like(reward_tp1)
+    value_tp1, advantage_tp1 = value_t[-1], zero
+    for t in range(len(reward_tp1) - 1, -1, -1):
+        ended = terminated_tp1[t] | truncated_tp1[t]
+        following = torch.where(truncated_tp1[t], value_t[t + 1], value_tp1)
+        following = torch.where(terminated_tp1[t], zero, following)
+        trace = torch.where(ended, zero, advantage_tp1)
+        delta = reward_tp1[t] + discount * following - value_t[t]
+        advantage = delta + discount * trace_decay * trace
+        advantages[t] = torch.where(valid_t[t], advantage, zero)
+        advantage_tp1 = torch.where(valid_t[t], advantage, advantage_tp1)
+        value_tp1 = torch.where(valid_t[t], value_t[t], value_tp1)
+    return advantages
+
+
+@torch.no_grad()
+def discounted_sums(
+    reward_tp1: Float[Tensor, "T B"],
+    valid_t: Bool[Tensor, "T B"],
+    sum_t: Float[Tensor, " B"],
+    discount: float,
+) -> Float[Tensor, "T B"]:
+    """Sums of past rewards, s_{t+1} = gamma s_t + r_{t+1}, of each sequence along its time.
+
+    RND (section 2.4) divides intrinsic rewards by the standard deviation of these sums.
+
+    Args:
+        reward_tp1: Rewards.
+        valid_t: False where the step only reset the environment: the sum stays as it is.
+        sum_t: The sums before the first step.
+        discount: gamma.
+
+    Returns:
+        The sums after each step.
+    """
+    sums = torch.empty_like(reward_tp1)
+    for t in range(len(reward_tp1)):
+        sum_t = torch.where(valid_t[t], discount * sum_t + reward_tp1[t], sum_t)
+        sums[t] = sum_t
+    return sums
+
+
+def clipped_surrogate(
+    log_ratio: Float[Tensor, "*shape"], advantage: Float[Tensor, "*shape"], clip: float
+) -> Float[Tensor, "*shape"]:
+    """The objective of proximal policy optimisation (equation 7), one number for each action.
+
+    min(w A, min(max(w, 1 - clip), 1 + clip) A) with w = pi(a|x) / mu(a|x): no more is gained by
+    moving an action's probability further than the clip.
+
+    Args:
+        log_ratio: log w.
+        advantage: A.
+        clip: How far w may move from 1 and still gain, at least 0.
+
+    Raises:
+        ValueError: If `clip` is negative or NaN.
+    """
+    if not clip >= 0:
+        raise ValueError(f"clip must be at least 0, got {clip}")
+    ratio = log_ratio.exp()
+    return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)

@@ -1,0 +1,95 @@
+"""The distributions of actions against torch's own, and what environments get of them."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+from torch.distributions import Categorical, Normal
+
+from ngu_agents.policy_heads import make_policy_head
+
+
+def make(space: gymnasium.Space):
+    head = make_policy_head(space, 5, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter)
+    return head, head(torch.randn(7, 5)).detach()
+
+
+def test_choices_are_those_of_torchs_softmax():
+    head, parameters = make(MultiDiscrete([3, 4]))
+    parts = [Categorical(logits=part) for part in parameters.split((3, 4), dim=-1)]
+    action = torch.stack([part.sample() for part in parts], dim=-1)
+    log_probability = sum(part.log_prob(action[:, i]) for i, part in enumerate(parts))
+    torch.testing.assert_close(head.log_probability(parameters, action), log_probability)
+    torch.testing.assert_close(head.entropy(parameters), sum(part.entropy() for part in parts))
+    most = torch.stack([part.logits.argmax(-1) for part in parts], dim=-1)
+    assert torch.equal(head.mode(parameters), most)
+
+
+def test_normal_numbers_are_those_of_torch():
+    head, parameters = make(Box(-1, 1, (2, 2)))
+    mean, log_std = parameters.chunk(2, dim=-1)
+    normal = Normal(mean, log_std.exp())
+    action = normal.sample()
+    torch.testing.assert_close(
+        head.log_probability(parameters, action), normal.log_prob(action).sum(-1)
+    )
+    torch.testing.assert_close(head.entropy(parameters), normal.entropy().sum(-1))
+    assert torch.equal(head.mode(parameters), mean)
+    assert (log_std == log_std[0]).all()
+
+
+def test_draws_follow_the_distribution():
+    generator = torch.Generator().manual_seed(0)
+    head, _ = make(MultiDiscrete([2, 3]))
+    probabilities = torch.tensor([0.3, 0.7, 0.1, 0.5, 0.4])
+    drawn = head.sample(probabilities.log().expand(20_000, 5), generator)
+    for part, expected in enumerate(probabilities.split((2, 3))):
+        share = torch.bincount(drawn[:, part], minlength=len(expected)) / 20_000
+        # A standard deviation of at most .0036.
+        torch.testing.assert_close(share, expected, atol=0.015, rtol=0)
+    head, _ = make(Box(-1, 1, (1,)))
+    drawn = head.sample(torch.tensor([2.0, np.log(0.5)]).expand(20_000, 2), generator)
+    assert drawn.mean().item() == pytest.approx(2.0, abs=0.015)
+    assert drawn.std().item() == pytest.approx(0.5, abs=0.015)
+
+
+def test_the_generator_alone_decides_the_draws():
+    for space in (Discrete(3), Box(-1, 1, (2,))):
+        head, parameters = make(space)
+        draws = []
+        for seed, noise in ((1, 0), (1, 5), (2, 0)):
+            torch.manual_seed(noise)
+            draws.append(head.sample(parameters, torch.Generator().manual_seed(seed)))
+        assert torch.equal(draws[0], draws[1])
+        assert not torch.equal(draws[0], draws[2])
+
+
+def test_environments_get_actions_of_their_space():
+    head, _ = make(Discrete(3, start=4))
+    got = head.for_environments(torch.tensor([[0], [2]]))
+    np.testing.assert_array_equal(got, [4, 6])
+    space = MultiDiscrete([2, 3], start=[1, -1])
+    head, _ = make(space)
+    got = head.for_environments(torch.tensor([[0, 0], [1, 2]]))
+    np.testing.assert_array_equal(got, [[1, -1], [2, 1]])
+    assert all(space.contains(row) for row in got)
+    space = Box(np.array([[-1.0], [0.0]]), np.array([[1.0], [np.inf]]), dtype=np.float64)
+    head, _ = make(space)
+    got = head.for_environments(torch.tensor([[-3.0, -2.0], [0.5, 9.0]]))
+    np.testing.assert_array_equal(got, [[[-1.0], [0.0]], [[0.5], [9.0]]])
+    assert all(space.contains(row) for row in got)
+
+
+def test_a_first_policy_prefers_next_to_nothing():
+    head = make_policy_head(Discrete(4), 64, generator=torch.Generator().manual_seed(0))
+    probabilities = head(torch.ones(1, 64)).exp()
+    torch.testing.assert_close(probabilities, torch.full((1, 4), 0.25), atol=0.05, rtol=0)
+
+
+def test_other_spaces_are_refused():
+    with pytest.raises(TypeError, match="action_space must be Discrete, MultiDiscrete or a Box"):
+        make_policy_head(Dict({"a": Discrete(2)}), 5, generator=torch.Generator())
