@@ -10,6 +10,7 @@ from ngu.novelty.distillation import RandomNetworkDistillation as RandomNetworkD
 from ngu.novelty.e3b import E3B as E3B
 from ngu.novelty.e3b import E3BConfig as E3BConfig
 from ngu.novelty.embedding import InverseDynamics as InverseDynamics
+from ngu.novelty.explanation import Explanation as Explanation
 from ngu.novelty.icm import ICM as ICM
 from ngu.novelty.icm import ICMConfig as ICMConfig
 from ngu.novelty.kernel import episodic_novelty as episodic_novelty
@@ -25,5 +26,6 @@ from ngu.novelty.ride import RIDE as RIDE
 from ngu.novelty.ride import RIDEConfig as RIDEConfig
 from ngu.novelty.rnd import RND as RND
 from ngu.novelty.rnd import RNDConfig as RNDConfig
+from ngu.novelty.whitening import Whitening as Whitening
 
 __version__ = _version("never-give-up")

@@ -84,10 +84,10 @@ def _bench_train(seconds: float, as_json: bool, arguments: Sequence[str]) -> int
     if not seconds > 0:
         raise SettingsError(f"seconds must be above 0, got {seconds}")
     settings, text, sources = parse_settings(arguments, "ngu.bench train")
-    sequences = settings.learning.batch_size * 2
-    settings = dataclasses.replace(
-        settings, replay=dataclasses.replace(settings.replay, min_sequences=sequences)
-    )
+    if settings.replay is not None:
+        sequences = settings.learning.batch_size * 2
+        replay = dataclasses.replace(settings.replay, min_sequences=sequences)
+        settings = dataclasses.replace(settings, replay=replay)
     session = open_session(settings)
     try:
         with tempfile.TemporaryDirectory() as temporary:

@@ -24,7 +24,7 @@ from ngu.console import log_to_console
 from ngu.evaluation import Episode, Recording, play
 from ngu.parsing import parse
 from ngu.pictures import draws, pictures
-from ngu.players import FamilyPlayer, Player, RandomPlayer
+from ngu.players import FamilyPlayer, Player, PPOPlayer, RandomPlayer
 from ngu.policy_table import policy_row, print_table
 from ngu.run_folder import RunFolder
 from ngu.seeding import Seeds
@@ -176,9 +176,10 @@ def _evaluate(known: argparse.Namespace) -> int:
         envs.close()
     progress = envs.metadata.get("progress")
     rows = [policy_row(policy, episodes, settings, progress) for policy in policies]
-    print_table(rows, f"{settings.agent} on {settings.env}, {path.name}, epsilon {known.epsilon}")
+    how = f", epsilon {known.epsilon}" if settings.agent == "ngu" else ""
+    print_table(rows, f"{settings.agent} on {settings.env}, {path.name}{how}")
     if known.video is not None and recording is not None:
-        title = settings.agent if settings.agent == "random" else f"policy {shown}"
+        title = f"policy {shown}" if settings.agent == "ngu" else settings.agent
         frames = compose(
             pictures(recording, envs, settings), recording.novelty, recording.rewards, title
         )
@@ -203,10 +204,12 @@ def _evaluate(known: argparse.Namespace) -> int:
 
 
 def _chosen(asked: list[int] | str | None, settings: TrainSettings) -> list[int]:
-    """The policies to play; the random agent has one, without an index of its own."""
-    if settings.agent == "random":
+    """The policies to play; agents other than NGU's have one, without an index of its own."""
+    if settings.agent != "ngu":
         if asked is not None:
-            raise SettingsError("--policies is of no use here: the random agent has no policies")
+            raise SettingsError(
+                f"--policies is of no use here: the {settings.agent} agent has no family of them"
+            )
         return [0]
     count = settings.learning.num_policies
     if asked is None:
@@ -219,6 +222,8 @@ def _chosen(asked: list[int] | str | None, settings: TrainSettings) -> list[int]
 def _named(policies: Sequence[int], settings: TrainSettings) -> str:
     if settings.agent == "random":
         return "random actions"
+    if settings.agent == "ppo":
+        return "its policy"
     count = settings.learning.num_policies
     if len(policies) == count:
         return f"each of the {count} policies"
@@ -238,14 +243,12 @@ def _player(
 ) -> Player:
     if settings.agent == "random":
         return RandomPlayer(envs, seed=known.seed)
+    state, device = state["session"]["agent"], resolve_device(settings.device)
     try:
+        if settings.agent == "ppo":
+            return PPOPlayer(envs, settings, state, seed=known.seed, device=device)
         return FamilyPlayer(
-            envs,
-            settings,
-            state["session"]["agent"],
-            epsilon=known.epsilon,
-            seed=known.seed,
-            device=resolve_device(settings.device),
+            envs, settings, state, epsilon=known.epsilon, seed=known.seed, device=device
         )
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())

@@ -68,7 +68,7 @@ class Recording:
 
 
 def novelty_name(figures: Mapping[str, Any]) -> str | None:
-    """The figure that tells novelty best: the episodic one, or what is paid where it has no parts."""
+    """The figure that tells novelty best: the episodic one, else what is paid."""
     return next(
         (name for name in ("episodic_novelty", "intrinsic_reward") if name in figures), None
     )

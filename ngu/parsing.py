@@ -53,10 +53,10 @@ def parse(
     given = {k: v for k, v in vars(known).items() if v is not None and k != "config"}
     sources = [base] if base is not None else []
     sources += [find_config(name) for name in known.config]
-    stated: dict[str, Any] = {name: getattr(TrainSettings, name) for name in _SHAPING}
-    for path in sources:
-        stated |= {k: v for k, v in content_of(path).items() if k in ("device", *_SHAPING)}
-    stated |= given
+    stated = _stated(sources) | given
+    if not sources:
+        sources.append(find_config(_default_preset(stated)))
+        stated = _stated(sources) | given
     env, agent, bonus = (str(stated[name]) for name in _SHAPING)
     if base is not None:
         made = content_of(base)
@@ -67,9 +67,6 @@ def parse(
                 )
     try:
         parts = part_types(env, agent, bonus)
-        if not sources:
-            preset = default_preset(env, str(stated.get("device", "auto")), agent)
-            sources.append(find_config(preset))
     except (ValueError, ImportError, gymnasium.error.Error) as error:
         raise SettingsError(str(error)) from error
     parser = _parser(prog, parts)
@@ -107,6 +104,22 @@ def check_resumable(settings: TrainSettings, base: Path) -> None:
             )  # fmt: skip
             name, old, new = f"{name}.{part}", getattr(old, part), getattr(new, part)
         raise SettingsError(f"the run was made with {name} {old}, it cannot go on with {new}")
+
+
+def _stated(sources: Sequence[Path]) -> dict[str, Any]:
+    """What decides on the other settings and the preset, as the sources say, or by default."""
+    names = ("device", *_SHAPING)
+    stated: dict[str, Any] = {name: getattr(TrainSettings, name) for name in names}
+    for path in sources:
+        stated |= {k: v for k, v in content_of(path).items() if k in names}
+    return stated
+
+
+def _default_preset(stated: Mapping[str, Any]) -> str:
+    try:
+        return default_preset(str(stated["env"]), str(stated["device"]), str(stated["agent"]))
+    except (ValueError, ImportError, gymnasium.error.Error) as error:
+        raise SettingsError(str(error)) from error
 
 
 def _underscored(word: str) -> str:

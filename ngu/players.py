@@ -23,6 +23,8 @@ from ngu.settings import TrainSettings
 from ngu_agents.acting import Actor
 from ngu_agents.base import Step
 from ngu_agents.networks import make_network
+from ngu_agents.ppo_acting import PPOActor
+from ngu_agents.ppo_network import make_actor_critic
 from ngu_agents.random_agent import RandomAgent
 
 Figures = dict[str, np.ndarray]
@@ -73,11 +75,56 @@ class RandomPlayer:
         return {}
 
 
+class Novelty:
+    """The novelty of training, its running statistics as they stood, each episode on its own.
+
+    Args:
+        envs: The environments to play in.
+        settings: Of the run.
+        state: Its agent's state, as a checkpoint holds it.
+        device: Where the networks compute.
+    """
+
+    def __init__(
+        self,
+        envs: VectorEnv,
+        settings: TrainSettings,
+        state: Mapping[str, Any],
+        device: torch.device,
+    ) -> None:
+        config = settings.novelty
+        if isinstance(config, NGUConfig):
+            config = dataclasses.replace(config, episodes_per_memory=1)
+        self._bonus = make_bonus(
+            settings.bonus,
+            envs.single_observation_space,
+            envs.single_action_space,
+            envs.num_envs,
+            config=config,
+            device=device,
+            precision=settings.precision,
+        )
+        if self._bonus is not None:
+            self._bonus.load_learned(state["bonus"])
+            self._bonus.eval()
+
+    def begin(self, observation: np.ndarray) -> None:
+        """Begin an episode everywhere."""
+        self._observation = observation
+        if self._bonus is not None:
+            self._bonus.begin(observation)
+
+    def score(self, action: np.ndarray, observation: np.ndarray, playing: np.ndarray) -> Figures:
+        """Intrinsic reward and its parts of the states reached; none without a bonus."""
+        before, self._observation = self._observation, observation
+        if self._bonus is None:
+            return {}
+        reward = self._bonus.score(before, action, observation, playing)
+        return {"intrinsic_reward": reward, **self._bonus.parts}
+
+
 class FamilyPlayer:
     """Plays the policies of a trained family, and measures the novelty that they reach.
-
-    The novelty is that of training, with its running statistics as they stood and each episode in
-    a memory of its own.
 
     Args:
         envs: The environments to play in.
@@ -114,21 +161,7 @@ class FamilyPlayer:
         self._action_start = int(cast(gymnasium.spaces.Discrete, action_space).start)
         network.load_state_dict(state["learner"]["network"])
         self._network = network.to(device, resolve_precision(settings.precision, device))
-        config = settings.novelty
-        if isinstance(config, NGUConfig):
-            config = dataclasses.replace(config, episodes_per_memory=1)
-        self._bonus = make_bonus(
-            settings.bonus,
-            observation_space,
-            action_space,
-            envs.num_envs,
-            config=config,
-            device=device,
-            precision=settings.precision,
-        )
-        if self._bonus is not None:
-            self._bonus.load_learned(state["bonus"])
-            self._bonus.eval()
+        self._novelty = Novelty(envs, settings, state, device)
 
     def begin(self, observation: np.ndarray, policies: np.ndarray) -> None:
         """Begin an episode everywhere, from observations [E, ...], with policies [E]."""
@@ -140,8 +173,7 @@ class FamilyPlayer:
             device=self._device,
             policies=policies,
         )
-        if self._bonus is not None:
-            self._bonus.begin(observation)
+        self._novelty.begin(observation)
 
     def act(self) -> np.ndarray:
         """Actions [E] for the last observations."""
@@ -150,12 +182,69 @@ class FamilyPlayer:
 
     def observe(self, step: Step, playing: np.ndarray) -> Figures:
         """Score the states reached where ``playing``; returns intrinsic reward and its parts."""
-        figures: Figures = {}
-        reward_int = np.zeros(len(playing), dtype=np.float32)
-        if self._bonus is not None:
-            action = self._actor.action + self._action_start
-            reward_int = self._bonus.score(self._observation, action, step.observation, playing)
-            figures = {"intrinsic_reward": reward_int, **self._bonus.parts}
+        action = self._actor.action + self._action_start
+        figures = self._novelty.score(action, step.observation, playing)
+        none = np.zeros(len(playing), dtype=np.float32)
+        reward_int = figures.get("intrinsic_reward", none)
         self._actor.observe(step.reward, reward_int, first=np.zeros(len(playing), dtype=bool))
         self._observation = step.observation
         return figures
+
+
+class PPOPlayer:
+    """Plays the policy of a trained PPO agent, and measures the novelty that it reaches.
+
+    Args:
+        envs: The environments to play in.
+        settings: Of the run.
+        state: Its agent's state, as a checkpoint holds it.
+        seed: Of the actions.
+        device: Where the networks play.
+
+    Raises:
+        KeyError, RuntimeError, ValueError: The state is not of a run with these settings.
+    """
+
+    def __init__(
+        self,
+        envs: VectorEnv,
+        settings: TrainSettings,
+        state: Mapping[str, Any],
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        generator = Seeds(seed).torch("evaluation network")
+        network = make_actor_critic(
+            envs.single_observation_space,
+            envs.single_action_space,
+            settings.learning,
+            generator=generator,
+        )
+        network.load_state_dict(state["learner"]["network"])
+        self._actor = PPOActor(
+            network.to(device),
+            envs.num_envs,
+            generator=Seeds(seed).torch("evaluation acting"),
+            device=device,
+            dtype=resolve_precision(settings.precision, device),
+        )
+        self._novelty = Novelty(envs, settings, state, device)
+
+    def begin(self, observation: np.ndarray, policies: np.ndarray) -> None:
+        """Begin an episode everywhere, from observations [E, ...]; there is one policy."""
+        self._observation = observation
+        self._actor.begin(np.ones(len(observation), dtype=bool))
+        self._novelty.begin(observation)
+
+    def act(self) -> np.ndarray:
+        """Actions [E, ...], drawn from the policy for the last observations."""
+        action = self._actor.act(self._actor.infer(self._observation))
+        self._action = self._actor.network.policy.for_environments(action)
+        return self._action
+
+    def observe(self, step: Step, playing: np.ndarray) -> Figures:
+        """Score the states reached where ``playing``; returns intrinsic reward and its parts."""
+        self._observation = step.observation
+        self._actor.begin(np.zeros(len(playing), dtype=bool))
+        return self._novelty.score(self._action, step.observation, playing)

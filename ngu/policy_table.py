@@ -24,7 +24,7 @@ def policy_row(
     own = [episode for episode in episodes if episode.policy == policy]
     rewards = [episode.total_reward for episode in own]
     row: dict[str, Any] = {"policy": policy, "beta": None, "gamma": None}
-    if settings.agent == "random":
+    if settings.agent != "ngu":
         row["policy"] = None
     else:
         learning = settings.learning
@@ -74,7 +74,7 @@ def print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
 
 def _shown(name: str, value: int | float | None) -> str:
     if value is None:
-        return "random" if name == "policy" else "-"
+        return "-"
     if name == "gamma":
         return f"{value:.5f}"
     return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"

@@ -20,6 +20,7 @@ from ngu.bonuses import make_bonus
 from ngu.settings import SettingsError, TrainSettings, resolve_device
 from ngu_agents.base import Agent, Figures
 from ngu_agents.loop import Loop, Progress
+from ngu_agents.ppo import PPOAgent
 from ngu_agents.random_agent import RandomAgent
 from ngu_agents.recurrent_replay import RecurrentReplayAgent
 from ngu_agents.tracking import EpisodeTracker, MeanTracker, VisitTracker
@@ -71,6 +72,17 @@ def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:
         device=device,
         precision=settings.precision,
     )
+    if settings.agent == "ppo":
+        return PPOAgent(
+            observation_space,
+            action_space,
+            num_envs,
+            bonus=bonus,
+            config=settings.learning,
+            seed=seed,
+            device=device,
+            precision=settings.precision,
+        )
     return RecurrentReplayAgent(
         observation_space,
         action_space,

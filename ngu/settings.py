@@ -11,6 +11,7 @@ from ngu.bonuses import BONUSES
 from ngu.novelty.ngu import NGUConfig
 from ngu.sentences import SettingsError as SettingsError
 from ngu_agents.config import RecurrentReplayConfig
+from ngu_agents.ppo_config import PPOConfig
 from ngu_agents.replay_layout import ReplayConfig
 from ngu_envs import config_type
 
@@ -19,6 +20,7 @@ CHANGEABLE_ON_RESUME = frozenset({"frames", "device", "checkpoint", "log"})
 
 _OF_AGENT: dict[str, dict[str, type[Any]]] = {
     "ngu": {"learning": RecurrentReplayConfig, "replay": ReplayConfig},
+    "ppo": {"learning": PPOConfig},
     "random": {},
 }
 
@@ -59,8 +61,8 @@ class TrainSettings:
 
     env: str = "MontezumaRevenge"
     """Environment: an Atari game in CamelCase, disco-maze, deep-sea, noisy-tv or a gymnasium id."""
-    agent: Literal["ngu", "random"] = "ngu"
-    """Who acts: the recurrent replay agent of Never Give Up, or the random baseline."""
+    agent: Literal["ngu", "ppo", "random"] = "ngu"
+    """Who acts: Never Give Up's recurrent replay agent, PPO with two values, or random actions."""
     bonus: Literal["ngu", "rnd", "icm", "re3", "ride", "e3b", "noveld", "disagreement", "none"] = (
         "ngu"
     )

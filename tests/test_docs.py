@@ -1,5 +1,6 @@
 """The Python of the README and of the documentation's pages runs as it stands there."""
 
+import multiprocessing
 import re
 from pathlib import Path
 
@@ -25,6 +26,18 @@ def test_the_pages_with_code_are_those_that_promise_it():
     assert {"README.md", "docs/use/plain-loop.md", "docs/use/gymnasium.md"} < set(WITH_CODE)
 
 
+@pytest.fixture
+def _start_method_put_back():
+    """Importing torchrl makes spawn the way of the whole process."""
+    before = multiprocessing.get_start_method(allow_none=True)
+    yield
+    multiprocessing.set_start_method(before, force=True)
+
+
+# TorchRL's own deprecations, and a warning of every transformed environment in a collector.
+@pytest.mark.filterwarnings("ignore:Creating .* inherits from WeightUpdaterBase:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The env passed to Collector is missing:FutureWarning")
+@pytest.mark.usefixtures("_start_method_put_back")
 @pytest.mark.parametrize("page", WITH_CODE)
 def test_a_page_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -32,7 +32,6 @@ TINY = """
 log: {steps: 100}
 learning: {num_policies: 10, features: 8, hidden: 8, batch_size: 2, bonus_batch_size: 4}
 replay: {capacity_steps: 400, capacity_gb: null, trace_length: 6, period: 3, min_sequences: 6}
-novelty: {memory_capacity: 50}
 """
 
 
@@ -53,14 +52,19 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     (folder / "tiny.yaml").write_text(TINY)
     common = ["--config", "tiny.yaml", "--num-envs", "3", "--seed", "1", "--device", "cpu"]
+    paid = ["--novelty.memory_capacity", "50"]
     commands = [
         [*common, *arguments, "--run-dir", name]
         for name, arguments in {
-            "sea": ["--env", "deep-sea", "--options.size", "5", "--frames", "200"],
-            "maze": ["--env", "disco-maze", "--options.size", "7", "--frames", "150"],
+            "sea": ["--env", "deep-sea", "--options.size", "5", "--frames", "200", *paid],
+            "maze": ["--env", "disco-maze", "--options.size", "7", "--frames", "150", *paid],
             "unpaid": ["--env", "deep-sea", "--bonus", "none", "--frames", "30"],
-            "random": ["--env", "disco-maze", "--agent", "random", "--frames", "30"],
         }.items()
+    ]
+    others = {"random": ["--frames", "30"], "ppo": ["--learning.features", "16", "--frames", "600"]}
+    commands += [
+        [*common[2:], "--env=disco-maze", "--agent", name, *arguments, "--run-dir", name]
+        for name, arguments in others.items()
     ]
     # A process of its own: training takes over signals and threads of the one it runs in.
     program = f"from ngu import train\nfor c in {commands!r}: assert train.main(c) == 0"
@@ -268,6 +272,13 @@ def test_run_without_novelty_and_run_of_random_actions(runs, outcome, tmp_path):
     assert "episodic_novelty" not in rows[0]
 
 
+def test_the_policy_of_ppo_is_played(runs, outcome, tmp_path):
+    (row,) = outcome(runs / "ppo", "--video", tmp_path / "a.gif")["policies"]
+    assert (row["policy"], row["beta"], row["episodes"]) == (None, None, 4)
+    assert row["coverage"] > 0
+    assert row["intrinsic_reward"] > 0
+
+
 def test_damaged_checkpoint_is_passed_over_and_no_replay_is_read(copied, outcome):
     run = copied()
     shutil.rmtree(run / "checkpoints" / "replay")
@@ -360,7 +371,7 @@ def test_registered_environments_draw_themselves():
             ["--video", "a.gif", "--policies", "1", "--video-policy", "3"],
             r"--video-policy must be one of those played, [1], got 3",
         ),
-        ("random", ["--policies", "0"], "the random agent has no policies"),
+        ("random", ["--policies", "0"], "the random agent has no family"),
     ],
 )
 def test_errors_are_one_sentence(runs, capsys, name, arguments, sentence):

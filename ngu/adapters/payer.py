@@ -178,11 +178,12 @@ class Reservoir:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is held."""
-        return {"columns": [c[: self.size].copy() for c in self._columns], "added": self._added}
+        held = [torch.from_numpy(column[: self.size].copy()) for column in self._columns]
+        return {"columns": held, "added": self._added}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Set what `state_dict` returned."""
         self._columns, self._added = [], 0
         if state["columns"]:
-            self.add(*state["columns"])
+            self.add(*(column.numpy() for column in state["columns"]))
         self._added = int(state["added"])

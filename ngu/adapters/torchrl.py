@@ -198,7 +198,8 @@ class IntrinsicRewardTransform(Transform):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return all that lasts as a plain tree of tensors, numbers and strings."""
-        return _as_tensors({"payer": self.payer.state_dict(), "obs": self._obs})
+        obs = None if self._obs is None else torch.from_numpy(self._obs.copy())
+        return {"payer": self.payer.state_dict(), "obs": obs}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Set what `get_extra_state` returned.
@@ -207,10 +208,8 @@ class IntrinsicRewardTransform(Transform):
             KeyError, RuntimeError, ValueError: The state is of another bonus or number of
                 environments.
         """
-        payer, obs = state["payer"], state["obs"]
-        reservoir = payer["reservoir"]
-        columns = [column.numpy() for column in reservoir["columns"]]
-        self.payer.load_state_dict({**payer, "reservoir": {**reservoir, "columns": columns}})
+        self.payer.load_state_dict(state["payer"])
+        obs = state["obs"]
         self._obs = None if obs is None else obs.numpy().copy()
 
     def __copy__(self) -> IntrinsicRewardTransform:
@@ -327,11 +326,3 @@ def _categories(values: np.ndarray, choices: tuple[int, ...], shape: tuple[int, 
         return np.stack(indices, axis=1).reshape(len(values), *shape)
     # Parts with equally many choices are stacked, [E, parts, choices].
     return values.argmax(axis=2) if layout == (len(choices), choices[0]) else values
-
-
-def _as_tensors(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: _as_tensors(value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [_as_tensors(value) for value in tree]
-    return torch.from_numpy(tree) if isinstance(tree, np.ndarray) else tree
