@@ -12,8 +12,9 @@ TINY = [
     *("--learning.features", "8", "--learning.hidden", "8", "--learning.batch_size", "2"),
     *("--learning.bonus_batch_size", "6", "--learning.replay_ratio", "0.5"),
     *("--replay.trace_length", "6", "--replay.period", "3", "--replay.capacity_steps", "2000"),
-    *("--novelty.memory_capacity", "50", "--num-envs", "2", "--device", "cpu", "--log.steps", "50"),
+    *("--novelty.memory_capacity", "50"),
 ]
+SHORT = ["--num-envs", "2", "--device", "cpu", "--log.steps", "50"]
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,18 @@ def check_stages(stages: dict, expected: set[str]) -> None:
 
 
 def test_training_ends_with_an_object_of_all_stages(capsys):
-    words = ["train", "--env", "deep-sea", "--options.size", "5", *TINY, "--seconds", "1", "--json"]
+    words = [
+        "train",
+        "--env",
+        "deep-sea",
+        "--options.size",
+        "5",
+        *TINY,
+        *SHORT,
+        "--seconds",
+        "1",
+        "--json",
+    ]
     assert main(words) == 0
     measured = last_line(capsys)
     assert measured.keys() == {"steps_per_second", "memory_gb", "stages"}
@@ -59,7 +71,7 @@ def test_training_ends_with_an_object_of_all_stages(capsys):
 
 
 def test_training_measures_the_random_agent_too(capsys):
-    words = ["train", "--env", "deep-sea", "--agent", "random", *TINY, "--seconds", "0.2"]
+    words = ["train", "--env", "deep-sea", "--agent", "random", *SHORT, "--seconds", "0.2"]
     assert main([*words, "--json"]) == 0
     measured = last_line(capsys)
     assert measured["steps_per_second"] > 0

@@ -17,12 +17,13 @@ from ngu.train import main
 from ngu_envs import WorkerDiedError
 from tests.forked import Trainings
 
+SHORT = ["--num-envs", 2, "--device", "cpu", "--log.steps", 50]
 TINY = [
     *("--learning.features", 8, "--learning.hidden", 8, "--learning.batch_size", 2),
     *("--learning.bonus_batch_size", 6, "--learning.replay_ratio", 0.5),
     *("--replay.trace_length", 6, "--replay.period", 3, "--replay.min_sequences", 6),
     *("--replay.capacity_steps", 2000, "--novelty.memory_capacity", 50),
-    *("--num-envs", 2, "--device", "cpu", "--log.steps", 50),
+    *SHORT,
 ]
 DEEP_SEA = ["--env", "deep-sea", "--options.size", 5, *TINY]
 DISCO_MAZE = ["--env", "disco-maze", "--options.size", 7, *TINY]
@@ -370,7 +371,7 @@ def test_damaged_versions_are_named(finished, command, tmp_path):
 
 def test_the_random_agent_and_environments_that_cannot_be_restored_go_on_too(trainings, tmp_path):
     run, output = tmp_path / "run", tmp_path / "output"
-    words = ["--env", "CartPole-v1", "--agent", "random", *TINY, "--run-dir", run]
+    words = ["--env", "CartPole-v1", "--agent", "random", *SHORT, "--run-dir", run]
     assert trainings.run(*words, "--frames", 200, output=output) == 0
     assert trainings.run("--resume", run, "--frames", 400, output=output) == 0
     assert "these environments cannot be restored: new episodes begin" in output.read_text()

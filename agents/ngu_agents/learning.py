@@ -19,6 +19,7 @@ from ngu.precision import autocast
 from ngu.stopwatch import Stopwatch
 from ngu_agents.acting import copy_weights
 from ngu_agents.base import Figures
+from ngu_agents.bonus_use import train_bonus
 from ngu_agents.config import RecurrentReplayConfig
 from ngu_agents.family import discounts, intrinsic_weights
 from ngu_agents.losses import (
@@ -180,16 +181,12 @@ class Learner:
 
     def update_bonus(self, bonus: IntrinsicReward, transitions: Transitions) -> Figures:
         """Train the intrinsic reward once; returns metrics."""
-        figures = bonus.update(
+        return train_bonus(
+            bonus,
             self._tensor(transitions.observation_tm1),
             self._tensor(transitions.action_tm1) + self._action_start,
             self._tensor(transitions.observation_t),
-            publish=False,
         )
-        return {
-            (name.removesuffix("_loss").join(("loss/", "")) if name.endswith("_loss") else name): v
-            for name, v in figures.items()
-        }
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, optimiser and counter; the intrinsic reward keeps its own state."""

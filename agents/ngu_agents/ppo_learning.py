@@ -138,13 +138,7 @@ class PPOLearner:
         share = round(config.bonus_share * rows.size)
         if self.bonus is not None and share:
             drawn = torch.from_numpy(self._generator.permutation(rows)[:share])
-            novelty = self._pool.submit(
-                train_bonus,
-                self.bonus,
-                samples.observation[drawn].to(self._device),
-                self.network.policy.for_environments(samples.action[drawn]),
-                samples.observation[drawn + self._num_envs].to(self._device),
-            )
+            novelty = self._pool.submit(self._train_bonus, self.bonus, samples, drawn)
         length, count = index.shape
         size = max(1, _SHARD // length) if self._device.type == "cpu" else count
         for start in range(0, count, size):
@@ -167,6 +161,14 @@ class PPOLearner:
                 )
         self._optimiser.step()
         return metrics
+
+    def _train_bonus(self, bonus: IntrinsicReward, samples: Samples, rows: Tensor) -> Figures:
+        return train_bonus(
+            bonus,
+            samples.observation[rows].to(self._device),
+            self.network.policy.for_environments(samples.action[rows]),
+            samples.observation[rows + self._num_envs].to(self._device),
+        )
 
     def _gradients(
         self, samples: Samples, index: Tensor, count: int

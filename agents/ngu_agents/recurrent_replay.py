@@ -22,6 +22,7 @@ from ngu.seeding import Seeds
 from ngu.stopwatch import Stopwatch
 from ngu_agents.acting import Actor
 from ngu_agents.base import Figures, Step
+from ngu_agents.bonus_use import score_step
 from ngu_agents.config import RecurrentReplayConfig
 from ngu_agents.family import actor_epsilons
 from ngu_agents.learning import Learned, Learner
@@ -137,8 +138,10 @@ class RecurrentReplayAgent:
         figures: Figures = {}
         if self.bonus is not None:
             with self.stopwatch("novelty"):
-                reward_int = self._score(self.bonus, step, stepped)
-                figures = self._novelty_figures(self.bonus, reward_int, stepped)
+                action = actor.action + self.action_start
+                reward_int, figures = score_step(
+                    self.bonus, self._observation, action, step.observation, stepped
+                )
         with self.stopwatch("replay"):
             wanted = self.replay.wants_recurrent_state
             self.replay.add(
@@ -261,20 +264,3 @@ class RecurrentReplayAgent:
             self.replay.update_priorities(learned.ids, learned.priorities)
             self.actor.load_weights(self.learner.network)
         return learned.metrics
-
-    def _score(self, bonus: IntrinsicReward, step: Step, stepped: np.ndarray) -> np.ndarray:
-        action = self.actor.action + self.action_start
-        if stepped.all():
-            return bonus.score(self._observation, action, step.observation)
-        reward = bonus.score(self._observation, action, step.observation, where=stepped)
-        bonus.begin(step.observation, where=~stepped)
-        return reward
-
-    @staticmethod
-    def _novelty_figures(
-        bonus: IntrinsicReward, reward_int: np.ndarray, stepped: np.ndarray
-    ) -> Figures:
-        if not stepped.any():
-            return {}
-        scored = {"intrinsic_reward": reward_int, **bonus.parts}
-        return {name: float(values[stepped].mean()) for name, values in scored.items()}
