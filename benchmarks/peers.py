@@ -1,0 +1,165 @@
+"""Our bonuses beside rllte-core's on the same frames: transitions a second, and peak memory.
+
+Each measurement is a process of its own, ours and the peer's taking turns. A process plays the same
+random actions in ale-py's vector environment, so that both see the same frames, scores all
+transitions as it goes, and then trains on each of them once in batches of 256.
+
+The peer needs an environment of its own, as it asks for packages that this project must not have:
+
+    python -m venv peer
+    peer/bin/pip install torch==2.13.0 ale-py "gymnasium[atari]" scipy opencv-python-headless pandas
+    peer/bin/pip install --no-deps rllte-core==1.0.1 pynvml==11.5.0 huggingface-hub==0.14.1 termcolor
+    python benchmarks/peers.py --peer peer/bin/python
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+NAMES = ("NGU", "RND", "ICM", "RE3", "RIDE", "E3B", "Disagreement")
+BATCH = 256
+
+
+def main() -> None:
+    """Measure all bonuses, or, as a child, one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peer", default=sys.executable, help="Python that has rllte-core")
+    parser.add_argument("--bonus", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--num-envs", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=256, help="of each environment")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--child", choices=("ngu", "rllte"), help=argparse.SUPPRESS)
+    known = parser.parse_args()
+    if known.child is not None:
+        measure = measure_ours if known.child == "ngu" else measure_rllte
+        print(json.dumps(measure(known.bonus[0], known.num_envs, known.steps)))
+        return
+    for name in known.bonus:
+        found: dict[str, list[dict[str, float]]] = {"ngu": [], "rllte": []}
+        for _ in range(known.rounds):
+            for library, python in (("ngu", sys.executable), ("rllte", known.peer)):
+                words = [__file__, "--child", library, "--bonus", name]
+                words += ["--num-envs", str(known.num_envs), "--steps", str(known.steps)]
+                printed = subprocess.run(
+                    [python, *words], check=True, stdout=subprocess.PIPE, text=True
+                ).stdout
+                found[library].append(json.loads(printed.splitlines()[-1]))
+        print(json.dumps({"bonus": name, **summary(found)}), flush=True)
+
+
+def summary(found: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """Medians of both libraries, and the ratios of each round."""
+    row: dict[str, Any] = {}
+    for key in ("scored_per_second", "trained_per_second", "both_per_second"):
+        row[key] = {
+            name: round(statistics.median(one[key] for one in rows)) for name, rows in found.items()
+        }
+        row[key]["ratios"] = [
+            round(ours[key] / theirs[key], 1)
+            for ours, theirs in zip(found["ngu"], found["rllte"], strict=True)
+        ]
+    row["peak_gb"] = {name: max(one["peak_gb"] for one in rows) for name, rows in found.items()}
+    return row
+
+
+def frames(num_envs: int, steps: int) -> tuple[Any, Iterator[tuple[np.ndarray, ...]]]:
+    """The environments, and transitions of random actions with where an episode ended before."""
+    from ale_py.vector_env import AtariVectorEnv
+
+    envs = AtariVectorEnv("montezuma_revenge", num_envs, full_action_space=True)
+    generator = np.random.default_rng(0)
+
+    def play() -> Iterator[tuple[np.ndarray, ...]]:
+        obs, _ = envs.reset(seed=0)
+        done = np.zeros(num_envs, dtype=bool)
+        for _ in range(steps):
+            action = generator.integers(18, size=num_envs)
+            obs_t, _, terminated, truncated, _ = envs.step(action)
+            yield obs.copy(), action, obs_t.copy(), done
+            obs, done = obs_t, terminated | truncated
+
+    return envs, play()
+
+
+def figures(count: int, scoring: float, training: float) -> dict[str, float]:
+    """What a child measured."""
+    return {
+        "scored_per_second": count / scoring,
+        "trained_per_second": count / training,
+        "both_per_second": count / (scoring + training),
+        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+    }
+
+
+def measure_ours(name: str, num_envs: int, steps: int) -> dict[str, float]:
+    """Score step by step as an agent would, then train."""
+    import ngu
+
+    envs, transitions = frames(num_envs, steps)
+    kind = getattr(ngu, name)
+    bonus = kind(envs.single_observation_space, envs.single_action_space, num_envs, seed=0)
+    scoring, played = 0.0, []
+    for before, action, after, done in transitions:
+        if not played:
+            bonus.begin(before)
+        start = time.perf_counter()
+        bonus.score(before, action, after, where=~done)
+        if done.any():
+            bonus.begin(after, where=done)
+        scoring += time.perf_counter() - start
+        played.append((before, action, after))
+    flat = [np.concatenate(column) for column in zip(*played, strict=True)]
+    start = time.perf_counter()
+    for first in range(0, len(flat[0]), BATCH):
+        bonus.update(*(column[first : first + BATCH] for column in flat))
+    return figures(num_envs * steps, scoring, time.perf_counter() - start)
+
+
+def measure_rllte(name: str, num_envs: int, steps: int) -> dict[str, float]:
+    """Watch each step, compute the rewards of rollouts of 128 steps, then update on them."""
+    # No stub and no dependency of this project: it is the peer's.
+    import rllte.xplore.reward as rewards  # pyright: ignore[reportMissingImports]
+
+    envs, transitions = frames(num_envs, steps)
+    reward = getattr(rewards, name)(envs, device="cpu", obs_norm_type="none", batch_size=BATCH)
+    if name == "NGU":
+        reward.mrs = 5.0  # rllte-core 1.0.1 forgets to set it
+    parts = getattr(reward, "rewards", None)
+    names = ("observations", "actions", "rewards", "terminateds", "truncateds", "next_observations")
+    scoring = training = 0.0
+    rollout: list[dict[str, torch.Tensor]] = []
+    for before, action, after, done in transitions:
+        start = time.perf_counter()
+        none = torch.zeros(num_envs)
+        ended = torch.as_tensor(done).float()
+        columns = (torch.as_tensor(before).float(), torch.as_tensor(action), none, ended, ended)
+        step = dict(zip(names, (*columns, torch.as_tensor(after).float()), strict=True))
+        reward.watch(**step)
+        rollout.append(step)
+        if len(rollout) < 128:
+            scoring += time.perf_counter() - start
+            continue
+        samples = {key: torch.stack([one[key] for one in rollout]) for key in names}
+        rollout = []
+        reward.compute(samples, sync=False)
+        scored = time.perf_counter()
+        for part in parts if parts is not None else [reward]:
+            part.update(samples)
+        scoring += scored - start
+        training += time.perf_counter() - scored
+    return figures(num_envs * steps, scoring, training)
+
+
+if __name__ == "__main__":
+    main()
