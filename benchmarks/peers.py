@@ -7,8 +7,9 @@ transitions as it goes, and then trains on each of them once in batches of 256.
 The peer needs an environment of its own, as it asks for packages that this project must not have:
 
     python -m venv peer
-    peer/bin/pip install torch==2.13.0 ale-py "gymnasium[atari]" scipy opencv-python-headless pandas
-    peer/bin/pip install --no-deps rllte-core==1.0.1 pynvml==11.5.0 huggingface-hub==0.14.1 termcolor
+    peer/bin/pip install torch==2.13.0 "gymnasium[atari]" scipy opencv-python-headless pandas
+    peer/bin/pip install --no-deps rllte-core==1.0.1 pynvml==11.5.0
+    peer/bin/pip install --no-deps huggingface-hub==0.14.1 termcolor
     python benchmarks/peers.py --peer peer/bin/python
 """
 
@@ -21,7 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ import torch
 
 NAMES = ("NGU", "RND", "ICM", "RE3", "RIDE", "E3B", "Disagreement")
 BATCH = 256
+"""Also what rllte-core trains on, unless told otherwise."""
 
 
 def main() -> None:
@@ -127,38 +129,43 @@ def measure_ours(name: str, num_envs: int, steps: int) -> dict[str, float]:
 
 
 def measure_rllte(name: str, num_envs: int, steps: int) -> dict[str, float]:
-    """Watch each step, compute the rewards of rollouts of 128 steps, then update on them."""
+    """Watch each step, compute the rewards of rollouts of 128 steps, which then train."""
     # No stub and no dependency of this project: it is the peer's.
     import rllte.xplore.reward as rewards  # pyright: ignore[reportMissingImports]
 
     envs, transitions = frames(num_envs, steps)
-    reward = getattr(rewards, name)(envs, device="cpu", obs_norm_type="none", batch_size=BATCH)
+    reward = getattr(rewards, name)(envs, device="cpu", obs_norm_type="none")
     if name == "NGU":
         reward.mrs = 5.0  # rllte-core 1.0.1 forgets to set it
-    parts = getattr(reward, "rewards", None)
+    training = 0.0
+
+    def timed(update: Callable[[Any], None]) -> Callable[[Any], None]:
+        def call(samples: Any) -> None:
+            nonlocal training
+            start = time.perf_counter()
+            update(samples)
+            training += time.perf_counter() - start
+
+        return call
+
+    for part in getattr(reward, "rewards", [reward]):
+        part.update = timed(part.update)
     names = ("observations", "actions", "rewards", "terminateds", "truncateds", "next_observations")
-    scoring = training = 0.0
-    rollout: list[dict[str, torch.Tensor]] = []
+    spent = 0.0
+    rollout: list[list[torch.Tensor]] = []
     for before, action, after, done in transitions:
         start = time.perf_counter()
-        none = torch.zeros(num_envs)
-        ended = torch.as_tensor(done).float()
-        columns = (torch.as_tensor(before).float(), torch.as_tensor(action), none, ended, ended)
-        step = dict(zip(names, (*columns, torch.as_tensor(after).float()), strict=True))
-        reward.watch(**step)
+        none, ended = torch.zeros(num_envs), torch.as_tensor(done).float()
+        step = [torch.as_tensor(before).float(), torch.as_tensor(action), none, ended, ended]
+        step.append(torch.as_tensor(after).float())
+        reward.watch(*step)
         rollout.append(step)
-        if len(rollout) < 128:
-            scoring += time.perf_counter() - start
-            continue
-        samples = {key: torch.stack([one[key] for one in rollout]) for key in names}
-        rollout = []
-        reward.compute(samples, sync=False)
-        scored = time.perf_counter()
-        for part in parts if parts is not None else [reward]:
-            part.update(samples)
-        scoring += scored - start
-        training += time.perf_counter() - scored
-    return figures(num_envs * steps, scoring, training)
+        if len(rollout) == 128:
+            columns = (torch.stack(column) for column in zip(*rollout, strict=True))
+            reward.compute(dict(zip(names, columns, strict=True)), sync=True)
+            rollout = []
+        spent += time.perf_counter() - start
+    return figures(num_envs * steps, spent - training, training)
 
 
 if __name__ == "__main__":
