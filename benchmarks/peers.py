@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
 import statistics
 import subprocess
@@ -64,6 +65,8 @@ def summary(found: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     """Medians of both libraries, and the ratios of each round."""
     row: dict[str, Any] = {}
     for key in ("scored_per_second", "trained_per_second", "both_per_second"):
+        if math.isnan(found["ngu"][0][key]) or math.isnan(found["rllte"][0][key]):
+            continue
         row[key] = {
             name: round(statistics.median(one[key] for one in rows)) for name, rows in found.items()
         }
@@ -98,7 +101,8 @@ def figures(count: int, scoring: float, training: float) -> dict[str, float]:
     """What a child measured."""
     return {
         "scored_per_second": count / scoring,
-        "trained_per_second": count / training,
+        # RE3's random encoder is not trained.
+        "trained_per_second": count / training if training > 1e-3 else math.nan,
         "both_per_second": count / (scoring + training),
         "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }
