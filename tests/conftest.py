@@ -1,4 +1,4 @@
-"""Tests compute on one core: small tensors are faster so, above all on a machine with other work."""
+"""Tests compute on one core: small tensors are faster so, above all beside other work."""
 
 import torch
 
