@@ -54,11 +54,8 @@ class CategoricalHead(nn.Module):
         # The first of exponential clocks that run at the choices' rates rings with their
         # probabilities.
         clocks = torch.empty(parameters.shape).exponential_(generator=generator)
-        return self.mode(parameters - clocks.log_().to(parameters.device))
-
-    def mode(self, parameters: Float[Tensor, "*batch P"]) -> Shaped[Tensor, "*batch D"]:
-        """The most probable actions."""
-        parts = parameters.split(self._spec.choices, dim=-1)
+        earliest = parameters - clocks.log_().to(parameters.device)
+        parts = earliest.split(self._spec.choices, dim=-1)
         return torch.stack([part.argmax(-1) for part in parts], dim=-1)
 
     def log_probability(
@@ -113,10 +110,6 @@ class GaussianHead(nn.Module):
         mean, log_std = parameters.chunk(2, dim=-1)
         noise = torch.randn(mean.shape, generator=generator).to(mean.device)
         return mean + log_std.exp() * noise
-
-    def mode(self, parameters: Float[Tensor, "*batch P"]) -> Shaped[Tensor, "*batch D"]:
-        """The most probable actions."""
-        return parameters.chunk(2, dim=-1)[0]
 
     def log_probability(
         self, parameters: Float[Tensor, "*batch P"], action: Shaped[Tensor, "*batch D"]

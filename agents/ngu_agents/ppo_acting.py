@@ -37,7 +37,6 @@ class PPOActor:
         generator: draws the actions; a CPU one.
         device: of the network.
         dtype: float type of the heavy layers.
-        greedy: whether the most probable actions are taken instead.
     """
 
     def __init__(
@@ -48,14 +47,12 @@ class PPOActor:
         generator: torch.Generator,
         device: torch.device,
         dtype: torch.dtype,
-        greedy: bool = False,
     ) -> None:
         self.network = network
         self.first = np.ones(num_envs, dtype=bool)
         self.state = torch.zeros(2, num_envs, network.recurrent_size, device=device)
         self._generator = generator
         self._device, self._dtype = device, dtype
-        self._greedy = greedy
 
     def begin(self, where: np.ndarray) -> None:
         """Say in which environments [E] the next observation is the first of its episode."""
@@ -78,10 +75,7 @@ class PPOActor:
         ``network.policy.for_environments`` makes of them what environments take.
         """
         self.state = inference.state
-        policy = self.network.policy
-        if self._greedy:
-            return policy.mode(inference.parameters)
-        return policy.sample(inference.parameters, self._generator)
+        return self.network.policy.sample(inference.parameters, self._generator)
 
     def state_dict(self) -> dict[str, Any]:
         """The recurrent state, where episodes begin, and the generator."""

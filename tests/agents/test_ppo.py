@@ -67,6 +67,20 @@ class Cue(gymnasium.Env):
         return np.zeros(1, np.float32), float(ends and action == self.cue), ends, False, {}
 
 
+class Noise(gymnasium.Env):
+    """Random pictures for ever."""
+
+    observation_space = Box(0, 255, (4, 84, 84), np.uint8)
+    action_space = Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.np_random.integers(0, 256, (4, 84, 84), np.uint8), {}
+
+    def step(self, action):
+        return self.np_random.integers(0, 256, (4, 84, 84), np.uint8), 1.0, False, False, {}
+
+
 def make_envs(num_envs: int = 3, kind: Any = Corridor) -> SyncVectorEnv:
     return SyncVectorEnv([kind] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
 
@@ -267,6 +281,18 @@ def test_the_first_step_is_at_the_policy_that_played(config):
     assert 0.5 < first["entropy"] <= np.log(2) + 1e-6
     assert again["loss/policy"] < -1e-4
     assert again["approximate_kl"] > 1e-8
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_pictures_stay_bytes_and_are_seen_alike_in_acting_and_training(precision):
+    envs = make_envs(2, Noise)
+    config = PPOConfig(rollout_length=4, epochs=1, minibatches=1, features=16, hidden=16)
+    agent = make_agent(envs, config, precision=precision)
+    learned = run(start(agent, envs), 4)[-1]
+    agent.close()
+    assert agent.rollout.observation.dtype == np.uint8
+    # Sums in another order, rounded to 8 bits; probabilities near 1/3 move by that of the logits.
+    assert abs(learned["approximate_kl"]) < (1e-6 if precision == "float32" else 1e-4)
 
 
 @pytest.mark.parametrize("config", [CONFIG, RECURRENT])
