@@ -12,6 +12,7 @@ from torch import Tensor
 
 # 256 squares of bytes sum to at most 256 * 255^2 < 2^24: exact in float32.
 _EXACT_ROWS = 256
+_CACHED = 2**17
 
 
 class RunningMoments:
@@ -68,8 +69,7 @@ class RunningMoments:
             )
         if values.dtype == torch.uint8:
             for part in values.split(_EXACT_ROWS):
-                part = part.float()
-                self._merge(part.shape[0], part.sum(0).double(), (part * part).sum(0).double())
+                self._merge(part.shape[0], *_exact_sums(part))
         elif values.shape[0]:
             values = values.double()
             batch = values.shape[0]
@@ -119,3 +119,14 @@ class RunningMoments:
         self._squares.add_(squares).addcmul_(delta, delta, value=self.count * batch / count)
         self._mean.add_(delta, alpha=batch / count)
         self.count = count
+
+
+def _exact_sums(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of bytes and of their squares over at most 256 rows, float64."""
+    total, squares = torch.zeros(2, *values.shape[1:], device=values.device)
+    # A few rows at a time: what lies between the steps then stays in the processor's cache.
+    for part in values.split(max(1, _CACHED // max(1, total.numel()))):
+        part = part.float()
+        total += part.sum(0)
+        squares += part.mul_(part).sum(0)
+    return total.double(), squares.double()

@@ -20,6 +20,10 @@ from ngu.spaces import ObservationSpec
 VECTOR_WIDTH = 128
 """Width of both layers of the trunk for vectors."""
 
+_BLOCK = 4
+# Types as wide as a row of a block, for pixels of a width in bytes: rows are copied as one number.
+_ROW_TYPE = {1: torch.int32, 2: torch.int64, 4: torch.complex128}
+
 
 def linear(
     inputs: int, outputs: int, *, generator: torch.Generator, gain: float = math.sqrt(2)
@@ -59,8 +63,9 @@ class Trunk(nn.Module):
     """What reads observations; its output is [..., out_features] after a ReLU.
 
     It takes observations as they come, bytes included, with any leading dimensions, converts them
-    once to the type that its first layer computes in (autocast's, or the weights' own), and scales
-    the first layer's weights in the observations' place, which costs less and is exact.
+    once to the type that its first layer computes in, and scales the first layer's weights in the
+    observations' place, which costs less and is exact. Trunks for the same space may share what
+    `prepare` returns.
 
     Args:
         spec: What it reads.
@@ -85,10 +90,23 @@ class Trunk(nn.Module):
         flat = observations.reshape(
             math.prod(lead), *observations.shape[observations.dim() - dims :]
         )
-        features = self._features(flat)
+        features = self.features(self.prepare(flat))
         return features if len(lead) == 1 else features.reshape(*lead, self.out_features)
 
-    def _features(self, observations: Tensor) -> Tensor:
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The type that the first layer computes in now: autocast's, or the weights' own."""
+        weight = next(self.parameters())
+        if torch.is_autocast_enabled(weight.device.type):
+            return torch.get_autocast_dtype(weight.device.type)
+        return weight.dtype
+
+    def prepare(self, observations: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch ..."]:
+        """Return what the first layer reads, in the type that it computes in."""
+        raise NotImplementedError
+
+    def features(self, prepared: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch features"]:
+        """Return the features of what `prepare` returned."""
         raise NotImplementedError
 
     def _scaled(self, weight: Tensor) -> Tensor:
@@ -101,6 +119,9 @@ class ConvTrunk(Trunk):
     Images (height and width of at least 36): 32 filters 8x8 stride 4, 64 4x4 stride 2, 64 3x3
     stride 1. Grids: 16 and 32 filters 3x3, stride 1, padding 1. The features are in the order
     height, width, channel.
+
+    An image's first layer is computed as 2x2 stride 1 over blocks of 4x4 pixels, which is the same
+    sum, and faster: an image has few channels, a block 16 times as many.
 
     Args:
         spec: An image or a grid.
@@ -115,11 +136,11 @@ class ConvTrunk(Trunk):
         channels, height, width = spec.image_shape
         if spec.kind == "image":
             layers = [
-                convolution(channels, 32, 8, 4, generator=generator),
+                convolution(channels, 32, 2 * _BLOCK, _BLOCK, generator=generator),
                 convolution(32, 64, 4, 2, generator=generator),
                 convolution(64, 64, 3, 1, generator=generator),
             ]
-            for kernel, stride in ((8, 4), (4, 2), (3, 1)):
+            for kernel, stride in ((2 * _BLOCK, _BLOCK), (4, 2), (3, 1)):
                 height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
         else:
             layers = [
@@ -131,17 +152,31 @@ class ConvTrunk(Trunk):
         self.layers = nn.ModuleList(layers)
         self.out_features = height * width * layers[-1].out_channels
 
-    def _features(self, observations: Tensor) -> Tensor:
-        if observations.dim() == 3:
-            observations = observations.unsqueeze(1)
-        elif self.spec.channel_axis == 2:
-            observations = observations.permute(0, 3, 1, 2)
+    def prepare(self, observations: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch ..."]:
+        """Return images as blocks [B, height / 4, width / 4, 16 C], grids as [B, H, W, C]."""
+        dtype = self.compute_dtype
+        if self.spec.kind == "image":
+            if observations.element_size() > dtype.itemsize:
+                observations = observations.to(dtype)  # the narrower type is what is copied
+            return _image_blocks(observations, self.spec.channel_axis).to(dtype)
+        if self.spec.channel_axis is None:
+            observations = observations.unsqueeze(3)
+        elif self.spec.channel_axis == 0:
+            observations = observations.permute(0, 2, 3, 1)
+        return observations.to(dtype, memory_format=torch.contiguous_format)
+
+    def features(self, prepared: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch features"]:
+        """Return the features of what `prepare` returned."""
         layers = cast(list[nn.Conv2d], list(self.layers))
-        dtype = _compute_dtype(layers[0].weight)
-        x = observations.to(dtype, memory_format=torch.channels_last)
+        # The memory of [B, H, W, C] is that of channels_last.
+        x = prepared.permute(0, 3, 1, 2)
         for layer in layers:
-            weight = self._scaled(layer.weight) if layer is layers[0] else layer.weight
-            x = functional.conv2d(x, weight, layer.bias, layer.stride, layer.padding).relu_()
+            weight, stride = layer.weight, layer.stride
+            if layer is layers[0]:
+                weight = self._scaled(weight)
+                if self.spec.kind == "image":
+                    weight, stride = _block_weights(weight, self.spec.channel_axis), (1, 1)
+            x = functional.conv2d(x, weight, layer.bias, stride, layer.padding).relu_()
         # In channels_last memory this order is the memory's own: no copy.
         return x.permute(0, 2, 3, 1).flatten(1)
 
@@ -163,9 +198,13 @@ class VectorTrunk(Trunk):
         self.second = linear(VECTOR_WIDTH, VECTOR_WIDTH, generator=generator)
         self.out_features = VECTOR_WIDTH
 
-    def _features(self, observations: Tensor) -> Tensor:
-        x = observations.to(_compute_dtype(self.first.weight))
-        x = functional.linear(x, self._scaled(self.first.weight), self.first.bias).relu()
+    def prepare(self, observations: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch ..."]:
+        """Return the observations in the type that the first layer computes in."""
+        return observations.to(self.compute_dtype)
+
+    def features(self, prepared: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch features"]:
+        """Return the features of what `prepare` returned."""
+        x = functional.linear(prepared, self._scaled(self.first.weight), self.first.bias).relu()
         return self.second(x).relu()
 
 
@@ -228,11 +267,38 @@ def make_torso(
     return Torso(make_trunk(observation_space, generator=generator), features, generator=generator)
 
 
-def _compute_dtype(weight: Tensor) -> torch.dtype:
-    device_type = weight.device.type
-    if torch.is_autocast_enabled(device_type):
-        return torch.get_autocast_dtype(device_type)
-    return weight.dtype
+def _image_blocks(images: Tensor, channel_axis: int | None) -> Tensor:
+    """Blocks of 4x4 pixels as vectors [B, height / 4, width / 4, 16 C], in the images' own type.
+
+    A block's numbers are in the order channel, row, column, where the images' channels come last in
+    the order row, column, channel. Rows and columns that fill no block are read by no 8x8 filter of
+    stride 4 and left out.
+    """
+    if channel_axis == 2:
+        count, height, width, channels = images.shape
+        rows, columns = height // _BLOCK, width // _BLOCK
+        images = images[:, : rows * _BLOCK, : columns * _BLOCK]
+        blocks = images.reshape(count, rows, _BLOCK, columns, _BLOCK * channels).transpose(2, 3)
+        return blocks.reshape(count, rows, columns, -1)
+    if channel_axis is None:
+        images = images.unsqueeze(1)
+    count, channels, height, width = images.shape
+    rows, columns = height // _BLOCK, width // _BLOCK
+    images = images[:, :, : rows * _BLOCK, : columns * _BLOCK].contiguous()
+    numbers = images.view(_ROW_TYPE[images.element_size()])
+    # Two copies of whole lines, then of a plain transposition, are faster than one of everything.
+    lines = numbers.view(count, channels, rows, _BLOCK, columns).transpose(1, 2)
+    lines = lines.reshape(count * rows, channels * _BLOCK, columns)
+    blocks = lines.transpose(1, 2).contiguous().view(images.dtype)
+    return blocks.view(count, rows, columns, -1)
+
+
+def _block_weights(weight: Tensor, channel_axis: int | None) -> Tensor:
+    """Weights [O, C, 8, 8] as those of 2x2 filters over blocks, [O, 16 C, 2, 2]."""
+    parts = weight.unflatten(3, (2, _BLOCK)).unflatten(2, (2, _BLOCK))
+    order = (0, 3, 5, 1, 2, 4) if channel_axis == 2 else (0, 1, 3, 5, 2, 4)
+    blocks = parts.permute(order).flatten(1, 3)
+    return blocks.contiguous(memory_format=torch.channels_last)
 
 
 def _initialise(layer: nn.Linear | nn.Conv2d, generator: torch.Generator, gain: float) -> None:

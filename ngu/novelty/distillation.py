@@ -19,6 +19,7 @@ from ngu.novelty.encoder import copy_weights, frozen
 # Least standard deviation that whitening divides by: an element that has never changed whitens to
 # 0, and to the bound the first time it does.
 _LEAST_STD = 1e-6
+_CACHED = 2**17
 
 
 def whiten(
@@ -27,6 +28,7 @@ def whiten(
     std: Float64[Tensor, "*shape"],
     *,
     bound: float,
+    dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "batch *shape"]:
     """Return observations less their mean, over their standard deviation, clipped (section 2.4).
 
@@ -35,12 +37,18 @@ def whiten(
         mean: Running mean of each element.
         std: Running standard deviation of each element.
         bound: The result is clipped to +- this.
+        dtype: Type of the result; all is computed in float32.
 
     Returns:
-        float32 [B, *shape].
+        [B, *shape].
     """
-    scale = std.clamp_min(_LEAST_STD).reciprocal_().float()
-    return (observations.float() - mean.float()).mul_(scale).clamp_(-bound, bound)
+    offset, scale = mean.float(), std.clamp_min(_LEAST_STD).reciprocal_().float()
+    whitened = torch.empty(observations.shape, dtype=dtype, device=observations.device)
+    # A few at a time: what lies between the steps then stays in the processor's cache.
+    rows = max(1, _CACHED // max(1, offset.numel()))
+    for before, after in zip(observations.split(rows), whitened.split(rows), strict=True):
+        after.copy_((before.float() - offset).mul_(scale).clamp_(-bound, bound))
+    return whitened
 
 
 class RandomNetworkDistillation(nn.Module):
@@ -91,8 +99,14 @@ class RandomNetworkDistillation(nn.Module):
         mean, std = moments.mean, moments.std
         if moments.count == 0:
             std = torch.full_like(std, 1 / self.spec.scale)
-        whitened = whiten(observations, mean, std, bound=self.bound)
-        return (self.predictor(whitened) - self.target(whitened)).square().sum(-1)
+        trunk = self.target.trunk
+        whitened = whiten(observations, mean, std, bound=self.bound, dtype=trunk.compute_dtype)
+        prepared = trunk.prepare(whitened)
+        predicted, random = (
+            network.project(network.trunk.features(prepared))
+            for network in (self.predictor, self.target)
+        )
+        return (predicted - random).square().sum(-1)
 
 
 class Distiller(nn.Module):

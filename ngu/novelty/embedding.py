@@ -39,9 +39,12 @@ class LastInFloat32(nn.Module):
 
     def forward(self, observations: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch size"]:
         """Return float32 [B, size] for observations [B, *shape], also inside of autocast."""
-        features = self.trunk(observations).float()
+        return self.project(self.trunk(observations))
+
+    def project(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch size"]:
+        """Return float32 [B, size] for the trunk's features, also inside of autocast."""
         with torch.autocast(features.device.type, enabled=False):
-            return self.last(features)
+            return self.last(features.float())
 
 
 class InverseDynamics(nn.Module):
