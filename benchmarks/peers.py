@@ -2,7 +2,10 @@
 
 Each measurement is a process of its own, ours and the peer's taking turns. A process plays the same
 random actions in ale-py's vector environment, so that both see the same frames, scores all
-transitions as it goes, and then trains on each of them once in batches of 256.
+transitions, ours step by step as an agent needs it, the peer's in rollouts of 128 steps, and trains
+on each of them once in batches of 256. The convolutions are the same; so are the widths of all
+embeddings, which are the peer's, and the number of models of an ensemble. Beyond that the peer is
+as it comes.
 
 The peer needs an environment of its own, as it asks for packages that this project must not have:
 
@@ -32,6 +35,15 @@ import torch
 NAMES = ("NGU", "RND", "ICM", "RE3", "RIDE", "E3B", "Disagreement")
 BATCH = 256
 """Also what rllte-core trains on, unless told otherwise."""
+SETTINGS: dict[str, dict[str, int]] = {
+    "RND": {"distillation_size": 128},
+    "ICM": {"embedding_size": 128},
+    "RE3": {"embedding_size": 128},
+    "RIDE": {"embedding_size": 128},
+    "E3B": {"embedding_size": 128},
+    "Disagreement": {"embedding_size": 128, "models": 4},
+}
+"""What rllte-core's bonuses have; its NGU has our widths."""
 
 
 def main() -> None:
@@ -39,8 +51,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", default=sys.executable, help="Python that has rllte-core")
     parser.add_argument("--bonus", nargs="+", choices=NAMES, default=NAMES)
-    parser.add_argument("--num-envs", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=256, help="of each environment")
+    parser.add_argument("--num-envs", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=128, help="of each environment")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--child", choices=("ngu", "rllte"), help=argparse.SUPPRESS)
     known = parser.parse_args()
@@ -114,7 +126,13 @@ def measure_ours(name: str, num_envs: int, steps: int) -> dict[str, float]:
 
     envs, transitions = frames(num_envs, steps)
     kind = getattr(ngu, name)
-    bonus = kind(envs.single_observation_space, envs.single_action_space, num_envs, seed=0)
+    bonus = kind(
+        envs.single_observation_space,
+        envs.single_action_space,
+        num_envs,
+        config=getattr(ngu, f"{name}Config")(**SETTINGS.get(name, {})),
+        seed=0,
+    )
     scoring, played = 0.0, []
     for before, action, after, done in transitions:
         if not played:
@@ -138,7 +156,7 @@ def measure_rllte(name: str, num_envs: int, steps: int) -> dict[str, float]:
     import rllte.xplore.reward as rewards  # pyright: ignore[reportMissingImports]
 
     envs, transitions = frames(num_envs, steps)
-    reward = getattr(rewards, name)(envs, device="cpu", obs_norm_type="none")
+    reward = getattr(rewards, name)(envs, device="cpu")
     if name == "NGU":
         reward.mrs = 5.0  # rllte-core 1.0.1 forgets to set it
     training = 0.0

@@ -6,6 +6,7 @@ the running standard deviation of the discounted intrinsic returns, each environ
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,18 +130,21 @@ class Payer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set what `state_dict` returned.
+        """Set what `state_dict` returned, whole or not at all.
 
         Raises:
-            KeyError, RuntimeError, ValueError: The state is of another bonus or number of
-                environments.
+            KeyError, RuntimeError, TypeError, ValueError: The state is of another bonus or number
+                of environments. Nothing has changed.
         """
+        reservoir = Reservoir(self.config.reservoir_size)
+        reservoir.load_state_dict(state["reservoir"])
+        moments, generator = RunningMoments(), copy.deepcopy(self._generator)
+        moments.load_state_dict(state["moments"])
+        set_generator_state(generator, state["generator"])
+        steps, returns = int(state["steps"]), state["returns"].numpy().copy()
         self.bonus.load_state_dict(state["bonus"])
-        self._reservoir.load_state_dict(state["reservoir"])
-        self._steps = int(state["steps"])
-        self._returns[:] = state["returns"].numpy()
-        self._moments.load_state_dict(state["moments"])
-        set_generator_state(self._generator, state["generator"])
+        self._reservoir, self._moments, self._generator = reservoir, moments, generator
+        self._steps, self._returns = steps, returns
 
 
 class Reservoir:

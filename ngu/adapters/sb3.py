@@ -11,7 +11,6 @@ novelty propagates through the value function.
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -158,7 +157,7 @@ class IntrinsicRewardVecEnv(VecEnvWrapper):
         Raises:
             ValueError: The file holds something else, or the state of another bonus, number of
                 environments or spaces. As with the other errors, nothing is changed.
-            KeyError, RuntimeError: The state does not fit the bonus's settings.
+            KeyError, RuntimeError, TypeError: The state does not fit the bonus's settings.
             DamagedCheckpoint: The file is damaged.
             OSError: The file cannot be read.
         """
@@ -168,12 +167,7 @@ class IntrinsicRewardVecEnv(VecEnvWrapper):
         made_for = _made_for(self.payer.bonus)
         if tree["made_for"] != made_for:
             raise ValueError(f"{path} must hold the state of {made_for}, got {tree['made_for']}")
-        before = copy.deepcopy(self.payer.state_dict())
-        try:
-            self.payer.load_state_dict(tree["payer"])
-        except (KeyError, RuntimeError, ValueError):
-            self.payer.load_state_dict(before)
-            raise
+        self.payer.load_state_dict(tree["payer"])
         self._begun = False
 
     def _as_observed(self, obs: Any) -> np.ndarray:

@@ -4,8 +4,10 @@ The agent calls ``begin`` when an episode begins, ``score`` after every step and
 trains. A bonus never steps an environment and never touches global random state.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 import gymnasium as gym
@@ -259,6 +261,26 @@ class IntrinsicReward(nn.Module, ABC):
         mine, learned = self.get_extra_state(), state["_extra_state"]["learned"]
         self.load_state_dict({**state, "_extra_state": {**mine, "learned": learned}})
         self.publish()
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Set what `state_dict` returned, whole or not at all.
+
+        Args:
+            state_dict: The state of the same bonus with the same settings.
+            strict: As in torch.
+            assign: As in torch.
+
+        Raises:
+            KeyError, RuntimeError, TypeError, ValueError: The state is of another bonus, other
+                settings or another number of environments. Nothing has changed.
+        """
+        with ExitStack() as undo:
+            undo.callback(super().load_state_dict, copy.deepcopy(self.state_dict()))
+            loaded = super().load_state_dict(state_dict, strict, assign)
+            undo.pop_all()
+        return loaded
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return everything but the networks' tensors as a plain tree."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import gymnasium as gym
@@ -17,6 +19,7 @@ from ngu.novelty.optimisers import Optimisers
 from ngu.precision import Precision, autocast, resolve_precision
 from ngu.seeding import Seeds
 
+Embeddings = Callable[[], tuple[Tensor, Tensor]]
 Config = TypeVar("Config", bound=EmbeddingConfig)
 
 
@@ -106,8 +109,17 @@ class EmbeddingReward(IntrinsicReward, Generic[Config]):
         """What each of `_losses` trains, by the loss's name."""
         return {}
 
-    def _losses(self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor) -> dict[str, Tensor]:
-        """Losses beside that of the inverse dynamics, under autocast."""
+    def _losses(
+        self, action_tm1: Tensor, obs_t: Tensor, embeddings: Embeddings
+    ) -> dict[str, Tensor]:
+        """Losses beside that of the inverse dynamics, under autocast.
+
+        Args:
+            action_tm1: Actions [B, *parts].
+            obs_t: Observations after them [B, *shape].
+            embeddings: Returns what the trained network makes of the observations before and after
+                them, [B, D] each, computed at the first call.
+        """
         return {}
 
     def publish(self) -> None:
@@ -115,11 +127,18 @@ class EmbeddingReward(IntrinsicReward, Generic[Config]):
         self.encoder.publish()
 
     def _update(self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor) -> dict[str, float]:
-        accuracy = None
+        inverse_dynamics, accuracy = self.inverse_dynamics, None
+
+        @cache
+        def embeddings() -> tuple[Tensor, Tensor]:
+            with torch.set_grad_enabled(inverse_dynamics is not None):
+                return self.encoder.trained(obs_tm1), self.encoder.trained(obs_t)
+
         with autocast(self.device, self.dtype):
-            losses = self._losses(obs_tm1, action_tm1, obs_t)
-            if self.inverse_dynamics is not None:
-                loss, accuracy = self.inverse_dynamics.loss(obs_tm1, action_tm1, obs_t)
+            losses = self._losses(action_tm1, obs_t, embeddings)
+            if inverse_dynamics is not None:
+                before, after = embeddings()
+                loss, accuracy = inverse_dynamics.embedded_loss(before, action_tm1, after)
                 losses["inverse_dynamics"] = loss
         metrics = self._optimisers.step(losses)
         if accuracy is not None:

@@ -84,7 +84,13 @@ class InverseDynamics(nn.Module):
         obs_t: Shaped[Tensor, "batch *shape"],
     ) -> Float[Tensor, "batch outputs"]:
         """Return the logits of the action, or its mean for a Box, float32 [B, outputs]."""
-        pair = torch.cat([self.embedding(obs_tm1), self.embedding(obs_t)], dim=-1)
+        return self.guess(self.embedding(obs_tm1), self.embedding(obs_t))
+
+    def guess(
+        self, embedding_tm1: Float[Tensor, "batch D"], embedding_t: Float[Tensor, "batch D"]
+    ) -> Float[Tensor, "batch outputs"]:
+        """Return what `forward` does, of states that are embedded already."""
+        pair = torch.cat([embedding_tm1, embedding_t], dim=-1)
         with torch.autocast(pair.device.type, enabled=False):
             return self.action(self.pair(pair).relu())
 
@@ -105,7 +111,16 @@ class InverseDynamics(nn.Module):
             The loss in nats, summed over an action's parts; and the share of parts that the most
             likely action gets right, None for a Box.
         """
-        outputs = self(obs_tm1, obs_t)
+        return self.embedded_loss(self.embedding(obs_tm1), action_tm1, self.embedding(obs_t))
+
+    def embedded_loss(
+        self,
+        embedding_tm1: Float[Tensor, "batch D"],
+        action_tm1: Shaped[Tensor, "batch *parts"],
+        embedding_t: Float[Tensor, "batch D"],
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""] | None]:
+        """Return what `loss` does, of states that are embedded already."""
+        outputs = self.guess(embedding_tm1, embedding_t)
         spec = self.action_spec
         if spec.kind == "box":
             squares = (outputs - spec.encode(action_tm1)).square().sum(-1)

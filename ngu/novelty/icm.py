@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ngu.novelty.config import EmbeddingConfig
-from ngu.novelty.embedded import EmbeddingReward
+from ngu.novelty.embedded import EmbeddingReward, Embeddings
 from ngu.novelty.forward import ForwardModels
 from ngu.seeding import Seeds
 
@@ -54,13 +54,12 @@ class ICM(EmbeddingReward[ICMConfig]):
     def _trained_parameters(self) -> dict[str, list[nn.Parameter]]:
         return {"forward": list(self.forward_model.trained.parameters())}
 
-    def _losses(self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor) -> dict[str, Tensor]:
-        loss = self.forward_model.loss(
-            self.encoder.trained(obs_tm1),
-            self.action_spec.encode(action_tm1),
-            self.encoder.trained(obs_t),
-        )
-        return {"forward": loss}
+    def _losses(
+        self, action_tm1: Tensor, obs_t: Tensor, embeddings: Embeddings
+    ) -> dict[str, Tensor]:
+        before, after = embeddings()
+        action = self.action_spec.encode(action_tm1)
+        return {"forward": self.forward_model.loss(before, action, after)}
 
     def publish(self) -> None:
         """Hand the newest weights to the scoring side."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ngu.moments import RunningMoments
 from ngu.novelty.distillation import Distiller
+from ngu.novelty.embedded import Embeddings
 from ngu.novelty.explanation import Explanation
 from ngu.novelty.kernel import (
     episodic_novelty,
@@ -101,7 +102,9 @@ class NGU(NearestReward[NGUConfig]):
     def _trained_parameters(self) -> dict[str, list[nn.Parameter]]:
         return {"distillation": list(self.distiller.trained.predictor.parameters())}
 
-    def _losses(self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor) -> dict[str, Tensor]:
+    def _losses(
+        self, action_tm1: Tensor, obs_t: Tensor, embeddings: Embeddings
+    ) -> dict[str, Tensor]:
         return {"distillation": self.distiller.loss(obs_t)}
 
     def publish(self) -> None:

@@ -285,11 +285,17 @@ def check_state_is_plain(make: Make) -> None:
     _expect(not others, f"the state holds {others}")
 
 
-def check_number_of_environments(make: Make) -> None:
-    """The state of another number of environments is refused by name."""
-    state = make(VECTOR, DISCRETE, 4, seed=0).state_dict()
-    bonus = make(VECTOR, DISCRETE, 3, seed=0)
-    _expect_error((ValueError, RuntimeError), "num_envs", lambda: bonus.load_state_dict(state))
+def check_unfit_state(make: Make) -> None:
+    """The state of other environments is refused and changes nothing."""
+    bonus = make(VECTOR, DISCRETE, NUM_ENVS, seed=0)
+    play(bonus, Stream(), 4)
+    before = state_of(bonus)
+    more = make(VECTOR, DISCRETE, NUM_ENVS + 1, seed=1).state_dict()
+    _expect_error((ValueError, RuntimeError), "num_envs", lambda: bonus.load_state_dict(more))
+    _expect_same_state(before, state_of(bonus), "by the state of more environments")
+    wider = make(OBSERVATION_SPACES["image"], DISCRETE, NUM_ENVS, seed=1).state_dict()
+    _expect_error((ValueError, RuntimeError), "", lambda: bonus.load_state_dict(wider))
+    _expect_same_state(before, state_of(bonus), "by the state of other observations")
 
 
 def check_eval_freezes(make: Make) -> None:
