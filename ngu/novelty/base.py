@@ -6,13 +6,14 @@ trains. A bonus never steps an environment and never touches global random state
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 import gymnasium as gym
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ngu.spaces import ActionSpec, Array, ObservationSpec, check_where
@@ -316,6 +317,18 @@ class IntrinsicReward(nn.Module, ABC):
     def _mask(self, where: Array | None) -> np.ndarray:
         mask = check_where(where, self.num_envs, "where", torch.device("cpu"))
         return np.ones(self.num_envs, dtype=bool) if mask is None else mask.numpy()
+
+    def _of(
+        self, where: np.ndarray, function: Callable[..., Tensor], *columns: Tensor
+    ) -> Float[Tensor, " E"]:
+        """What a function makes of the columns' rows in ``where``, [E]; 0 elsewhere."""
+        if where.all():
+            return function(*columns)
+        values = torch.zeros(self.num_envs, device=self.device)
+        if where.any():
+            rows = torch.from_numpy(where).to(self.device)
+            values[rows] = function(*(column[rows] for column in columns))
+        return values
 
     def _begun(self, where: Array | None) -> np.ndarray:
         """The mask, if an episode has begun wherever it is True."""

@@ -42,15 +42,20 @@ class EllipsoidMemory:
     def squared_norm(self, embeddings: Float[Tensor, "E D"]) -> Float[Tensor, " E"]:
         """Return f' C^-1 f for each environment's embedding f, float32."""
         f = embeddings.double()
-        return torch.einsum("ei,eij,ej->e", f, self._inverse, f).float()
+        return (f * self._solved(f)).sum(-1).float()
 
     def add(self, embeddings: Float[Tensor, "E D"], where: Bool[np.ndarray, " E"]) -> None:
         """Add f f' to the C of the environments in ``where``."""
         rows = torch.from_numpy(where).to(self._inverse.device)
-        f, inverse = embeddings[rows].double(), self._inverse[rows]
-        u = torch.einsum("eij,ej->ei", inverse, f)
-        scale = 1 + torch.einsum("ei,ei->e", f, u)
-        self._inverse[rows] = inverse - torch.einsum("ei,ej->eij", u, u) / scale[:, None, None]
+        f = embeddings.double()
+        solved = self._solved(f)
+        change = solved / (1 + (f * solved).sum(-1, keepdim=True)).sqrt()
+        change = torch.where(rows[:, None], change, 0.0).unsqueeze(-1)
+        self._inverse.baddbmm_(change, change.mT, alpha=-1)
+
+    def _solved(self, f: Tensor) -> Tensor:
+        """C^-1 f of each environment, [E, D]."""
+        return torch.bmm(self._inverse, f.unsqueeze(-1)).squeeze(-1)
 
     def clear(self, where: Bool[np.ndarray, " E"]) -> None:
         """Begin anew in the environments in ``where``."""

@@ -11,7 +11,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ngu.novelty.config import EmbeddingConfig
@@ -72,11 +71,7 @@ class ICM(EmbeddingReward[ICMConfig]):
     def _score(
         self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor, where: np.ndarray
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        reward = torch.zeros(self.num_envs, device=self.device)
-        if where.any():
-            rows = torch.from_numpy(where).to(self.device)
-            reward[rows] = self._lifelong(obs_t[rows], obs_tm1[rows], action_tm1[rows])
-        return reward, {}
+        return self._of(where, self._lifelong, obs_t, obs_tm1, action_tm1), {}
 
     def _lifelong(self, obs_t: Tensor, *left: Tensor) -> Tensor:
         obs_tm1, action_tm1 = left

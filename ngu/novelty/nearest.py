@@ -82,7 +82,7 @@ class NearestReward(EmbeddingReward[Config]):
         embeddings = self.encoder(obs_t, where)
         if self.whitening is None:
             return embeddings
-        if self.training:
+        if self.training and where.any():
             rows = torch.from_numpy(where).to(self.device)
             if self.whitening.observe(embeddings[rows], self.memory):
                 self._unit_changed()

@@ -170,11 +170,9 @@ class NGU(NearestReward[NGUConfig]):
     def _score(
         self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor, where: np.ndarray
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        novelty, modulator = torch.zeros(2, self.num_envs, device=self.device)
-        if where.any():
-            rows = torch.from_numpy(where).to(self.device)
-            novelty[rows] = self._score_episodic(obs_t, where)[rows]
-            modulator[rows] = self._score_lifelong(obs_t if where.all() else obs_t[rows])
+        rows = torch.from_numpy(where).to(self.device)
+        novelty = torch.where(rows, self._score_episodic(obs_t, where), 0.0)
+        modulator = self._of(where, self._score_lifelong, obs_t)
         parts = {"episodic_novelty": novelty, "lifelong_modulator": modulator}
         return novelty * modulator, parts
 

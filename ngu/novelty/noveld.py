@@ -68,11 +68,8 @@ class NovelD(RND):
     def _score(
         self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor, where: np.ndarray
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        reached = self._error(obs_t, where).sqrt()
-        left = torch.zeros_like(reached)
-        if where.any():
-            rows = torch.from_numpy(where).to(self.device)
-            left[rows] = self.distiller.error(obs_tm1[rows]).sqrt()
+        reached = self._of(where, self._error, obs_t).sqrt()
+        left = self._of(where, self.distiller.error, obs_tm1).sqrt()
         gain = self._gain(left, reached)
         first = (self.counts.add(obs_t, where) == 1).float()
         return gain * first, {"lifelong_novelty": reached, "first_visit": first}

@@ -11,7 +11,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from torch import Tensor
 
 from ngu.novelty.config import EmbeddingConfig
@@ -52,11 +51,8 @@ class RIDE(EmbeddingReward[RIDEConfig]):
     def _score(
         self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor, where: np.ndarray
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        impact = torch.zeros(self.num_envs, device=self.device)
         visits = self.counts.add(obs_t, where)
-        if where.any():
-            rows = torch.from_numpy(where).to(self.device)
-            impact[rows] = self._lifelong(obs_t[rows], obs_tm1[rows])
+        impact = self._of(where, self._lifelong, obs_t, obs_tm1)
         return impact / visits.clamp_min(1).sqrt(), {"impact": impact, "visits": visits}
 
     def _lifelong(self, obs_t: Tensor, *left: Tensor) -> Tensor:

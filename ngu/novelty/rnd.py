@@ -97,18 +97,13 @@ class RND(IntrinsicReward):
     def _score(
         self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor, where: np.ndarray
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        return self._error(obs_t, where), {}
+        return self._of(where, self._error, obs_t), {}
 
-    def _error(self, obs_t: Tensor, where: np.ndarray) -> Tensor:
-        """The error [E] of the states reached, which the moments take in; 0 elsewhere."""
-        error = torch.zeros(self.num_envs, device=self.device)
-        if where.any():
-            rows = torch.from_numpy(where).to(self.device)
-            reached = obs_t[rows]
-            if self.training:
-                self.distiller.observe(reached)
-            error[rows] = self.distiller.error(reached)
-        return error
+    def _error(self, obs_t: Tensor) -> Tensor:
+        """The error [B] of states reached, which the moments take in."""
+        if self.training:
+            self.distiller.observe(obs_t)
+        return self.distiller.error(obs_t)
 
     def _lifelong(self, obs_t: Tensor, *left: Tensor) -> Tensor:
         return self.distiller.error(obs_t)
