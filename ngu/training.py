@@ -76,6 +76,8 @@ class Training:
     def run(self, stop: Stop) -> None:
         """Train until the frames are done or a signal asks to stop, then save.
 
+        Where the frames are done is a last log point.
+
         Raises:
             FloatingPointError: a loss is not finite; the checkpoints stay as they are.
         """
@@ -98,6 +100,8 @@ class Training:
                 if now - saved > settings.checkpoint.seconds:
                     self.save()
                     saved = time.monotonic()
+        if session.frames >= settings.frames and session.loop.steps > self._marked[1]:
+            self._log()
         self.save()
 
     def save(self) -> bool:

@@ -121,7 +121,8 @@ def test_a_finished_run_leaves_all_that_it_promises(trainings, tmp_path):
     assert 420 <= frames == summary["steps"] <= 421
     assert f"done: {frames} frames in {run}" in said
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [row["steps"] // 50 for row in rows] == list(range(1, 9))
+    assert [row["steps"] // 50 for row in rows] == [*range(1, 9), 8]
+    assert rows[-1]["frames"] == frames
     for row in rows:
         assert row.keys() >= EVERY_ROW | {"coverage"}
     assert rows[0]["loss/value"] is None
