@@ -4,6 +4,7 @@ Batches are merged with the update of Chan, Golub and LeVeque (1979), which does
 difference of two sums of squares would.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 # 256 squares of bytes sum to at most 256 * 255^2 < 2^24: exact in float32.
 _EXACT_ROWS = 256
+# Numbers that a processor's cache holds together with what is made of them.
 _CACHED = 2**17
 
 
@@ -121,11 +123,21 @@ class RunningMoments:
         self.count = count
 
 
+def in_cache(values: Tensor) -> tuple[Tensor, ...]:
+    """A batch in parts of a few rows, to be worked on one after the other.
+
+    What lies between the steps of the work then stays in the processor's cache. An accelerator gets
+    all in one part.
+    """
+    if values.device.type != "cpu":
+        return (values,)
+    return values.split(max(1, _CACHED // max(1, math.prod(values.shape[1:]))))
+
+
 def _exact_sums(values: Tensor) -> tuple[Tensor, Tensor]:
     """Sums of bytes and of their squares over at most 256 rows, float64."""
     total, squares = torch.zeros(2, *values.shape[1:], device=values.device)
-    # A few rows at a time: what lies between the steps then stays in the processor's cache.
-    for part in values.split(max(1, _CACHED // max(1, total.numel()))):
+    for part in in_cache(values):
         part = part.float()
         total += part.sum(0)
         squares += part.mul_(part).sum(0)

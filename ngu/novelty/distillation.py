@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Float64, Shaped
 from torch import Tensor, nn
 
-from ngu.moments import RunningMoments
+from ngu.moments import RunningMoments, in_cache
 from ngu.nets import make_trunk
 from ngu.novelty.embedding import LastInFloat32
 from ngu.novelty.encoder import copy_weights, frozen
@@ -19,7 +19,6 @@ from ngu.novelty.encoder import copy_weights, frozen
 # Least standard deviation that whitening divides by: an element that has never changed whitens to
 # 0, and to the bound the first time it does.
 _LEAST_STD = 1e-6
-_CACHED = 2**17
 
 
 def whiten(
@@ -44,9 +43,7 @@ def whiten(
     """
     offset, scale = mean.float(), std.clamp_min(_LEAST_STD).reciprocal_().float()
     whitened = torch.empty(observations.shape, dtype=dtype, device=observations.device)
-    # A few at a time: what lies between the steps then stays in the processor's cache.
-    rows = max(1, _CACHED // max(1, offset.numel()))
-    for before, after in zip(observations.split(rows), whitened.split(rows), strict=True):
+    for before, after in zip(in_cache(observations), in_cache(whitened), strict=True):
         after.copy_((before.float() - offset).mul_(scale).clamp_(-bound, bound))
     return whitened
 
