@@ -55,13 +55,37 @@ def test_channel_axis_does_not_change_the_features():
     torch.testing.assert_close(last(frames.permute(0, 2, 3, 1).contiguous()), first(frames))
 
 
-def test_images_are_scaled_to_one():
-    trunk = make_trunk(images((1, 84, 84)), generator=generator())
-    frames = bytes_of((2, 1, 84, 84))
-    x = frames.float() / 255
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((1, 84, 84), np.uint8),
+        ((4, 84, 84), np.uint8),
+        ((84, 84), np.uint8),
+        ((84, 84, 3), np.uint8),
+        ((97, 66, 3), np.uint8),  # rows and columns are left over
+        ((3, 50, 51), np.float32),
+        ((2, 64, 64), np.int16),
+        ((2, 64, 64), np.int64),
+    ],
+)
+def test_an_image_is_scaled_and_convolved_as_it_is_written(shape, dtype):
+    space = gym.spaces.Box(0, 1 if dtype is np.float32 else 255, shape, dtype, seed=0)
+    trunk = make_trunk(space, generator=generator())
+    batch = torch.from_numpy(np.stack([space.sample() for _ in range(3)]))
+    x = batch.float() / float(space.high.max())
+    x = x.reshape(3, 1, *shape) if len(shape) == 2 else x
+    x = x.permute(0, 3, 1, 2) if shape[-1] == 3 else x
     for layer, stride in zip(trunk.layers, (4, 2, 1), strict=True):
         x = functional.conv2d(x, layer.weight, layer.bias, stride).relu()
-    torch.testing.assert_close(trunk(frames), x.permute(0, 2, 3, 1).flatten(1))
+    expected = x.permute(0, 2, 3, 1).flatten(1)
+    torch.testing.assert_close(trunk(batch), expected)
+
+    loss, reference = (out.square().sum() for out in (trunk(batch), expected))
+    weights = [layer.weight for layer in trunk.layers]
+    for got, right in zip(
+        torch.autograd.grad(loss, weights), torch.autograd.grad(reference, weights), strict=True
+    ):
+        torch.testing.assert_close(got, right, rtol=1e-4, atol=1e-3)
 
 
 def test_unscaled_trunk_takes_normalised_observations():
