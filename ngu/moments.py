@@ -14,7 +14,7 @@ from torch import Tensor
 # 256 squares of bytes sum to at most 256 * 255^2 < 2^24: exact in float32.
 _EXACT_ROWS = 256
 # Numbers that a processor's cache holds together with what is made of them.
-_CACHED = 2**17
+_CACHED = 2**19
 
 
 class RunningMoments:

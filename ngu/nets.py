@@ -62,10 +62,10 @@ def convolution(
 class Trunk(nn.Module):
     """What reads observations; its output is [..., out_features] after a ReLU.
 
-    It takes observations as they come, bytes included, with any leading dimensions, converts them
-    once to the type that its first layer computes in, and scales the first layer's weights in the
-    observations' place, which costs less and is exact. Trunks for the same space may share what
-    `prepare` returns.
+    It takes observations as they come, bytes included, with any leading dimensions, arranges them
+    for its first layer, converts them once to the type that this computes in, and scales the
+    layer's weights in the observations' place, which costs less and is exact. Trunks for the same
+    space arrange alike.
 
     Args:
         spec: What it reads.
@@ -90,7 +90,10 @@ class Trunk(nn.Module):
         flat = observations.reshape(
             math.prod(lead), *observations.shape[observations.dim() - dims :]
         )
-        features = self.features(self.prepare(flat))
+        dtype = self.compute_dtype
+        if flat.element_size() > dtype.itemsize:
+            flat = flat.to(dtype)  # the narrower type is what is arranged
+        features = self.features(self.arrange(flat).to(dtype))
         return features if len(lead) == 1 else features.reshape(*lead, self.out_features)
 
     @property
@@ -101,12 +104,15 @@ class Trunk(nn.Module):
             return torch.get_autocast_dtype(weight.device.type)
         return weight.dtype
 
-    def prepare(self, observations: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch ..."]:
-        """Return what the first layer reads, in the type that it computes in."""
+    def arrange(self, observations: Shaped[Tensor, "batch *shape"]) -> Shaped[Tensor, "batch ..."]:
+        """Return the observations' numbers in the order of the first layer.
+
+        They keep their type, if it has at most 4 bytes; a wider one becomes float32.
+        """
         raise NotImplementedError
 
-    def features(self, prepared: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch features"]:
-        """Return the features of what `prepare` returned."""
+    def features(self, arranged: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch features"]:
+        """Return the features of what `arrange` returned, converted to ``compute_dtype``."""
         raise NotImplementedError
 
     def _scaled(self, weight: Tensor) -> Tensor:
@@ -152,24 +158,23 @@ class ConvTrunk(Trunk):
         self.layers = nn.ModuleList(layers)
         self.out_features = height * width * layers[-1].out_channels
 
-    def prepare(self, observations: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch ..."]:
+    def arrange(self, observations: Shaped[Tensor, "batch *shape"]) -> Shaped[Tensor, "batch ..."]:
         """Return images as blocks [B, height / 4, width / 4, 16 C], grids as [B, H, W, C]."""
-        dtype = self.compute_dtype
         if self.spec.kind == "image":
-            if observations.element_size() > dtype.itemsize:
-                observations = observations.to(dtype)  # the narrower type is what is copied
-            return _image_blocks(observations, self.spec.channel_axis).to(dtype)
+            if observations.element_size() not in _ROW_TYPE:
+                observations = observations.float()
+            return _image_blocks(observations, self.spec.channel_axis)
         if self.spec.channel_axis is None:
             observations = observations.unsqueeze(3)
         elif self.spec.channel_axis == 0:
             observations = observations.permute(0, 2, 3, 1)
-        return observations.to(dtype, memory_format=torch.contiguous_format)
+        return observations.contiguous()
 
-    def features(self, prepared: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch features"]:
-        """Return the features of what `prepare` returned."""
+    def features(self, arranged: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch features"]:
+        """Return the features of what `arrange` returned, converted to ``compute_dtype``."""
         layers = cast(list[nn.Conv2d], list(self.layers))
         # The memory of [B, H, W, C] is that of channels_last.
-        x = prepared.permute(0, 3, 1, 2)
+        x = arranged.permute(0, 3, 1, 2)
         for layer in layers:
             weight, stride = layer.weight, layer.stride
             if layer is layers[0]:
@@ -198,13 +203,13 @@ class VectorTrunk(Trunk):
         self.second = linear(VECTOR_WIDTH, VECTOR_WIDTH, generator=generator)
         self.out_features = VECTOR_WIDTH
 
-    def prepare(self, observations: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch ..."]:
-        """Return the observations in the type that the first layer computes in."""
-        return observations.to(self.compute_dtype)
+    def arrange(self, observations: Shaped[Tensor, "batch *shape"]) -> Shaped[Tensor, "batch ..."]:
+        """Return the observations as they are."""
+        return observations
 
-    def features(self, prepared: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch features"]:
-        """Return the features of what `prepare` returned."""
-        x = functional.linear(prepared, self._scaled(self.first.weight), self.first.bias).relu()
+    def features(self, arranged: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch features"]:
+        """Return the features of the observations, converted to ``compute_dtype``."""
+        x = functional.linear(arranged, self._scaled(self.first.weight), self.first.bias).relu()
         return self.second(x).relu()
 
 

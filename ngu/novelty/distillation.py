@@ -8,7 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import torch
-from jaxtyping import Float, Float64, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ngu.moments import RunningMoments, in_cache
@@ -23,8 +23,8 @@ _LEAST_STD = 1e-6
 
 def whiten(
     observations: Shaped[Tensor, "batch *shape"],
-    mean: Float64[Tensor, "*shape"],
-    std: Float64[Tensor, "*shape"],
+    mean: Float[Tensor, "*shape"],
+    std: Float[Tensor, "*shape"],
     *,
     bound: float,
     dtype: torch.dtype = torch.float32,
@@ -41,10 +41,10 @@ def whiten(
     Returns:
         [B, *shape].
     """
-    offset, scale = mean.float(), std.clamp_min(_LEAST_STD).reciprocal_().float()
+    scale = std.clamp_min(_LEAST_STD).reciprocal()
     whitened = torch.empty(observations.shape, dtype=dtype, device=observations.device)
     for before, after in zip(in_cache(observations), in_cache(whitened), strict=True):
-        after.copy_((before.float() - offset).mul_(scale).clamp_(-bound, bound))
+        after.copy_((before.float() - mean).mul_(scale).clamp_(-bound, bound))
     return whitened
 
 
@@ -97,10 +97,12 @@ class RandomNetworkDistillation(nn.Module):
         if moments.count == 0:
             std = torch.full_like(std, 1 / self.spec.scale)
         trunk = self.target.trunk
-        whitened = whiten(observations, mean, std, bound=self.bound, dtype=trunk.compute_dtype)
-        prepared = trunk.prepare(whitened)
+        # Bytes are cheaper to arrange than what whitening makes of them.
+        arranged = trunk.arrange(observations)
+        mean, std = (trunk.arrange(moment.float().unsqueeze(0))[0] for moment in (mean, std))
+        whitened = whiten(arranged, mean, std, bound=self.bound, dtype=trunk.compute_dtype)
         predicted, random = (
-            network.project(network.trunk.features(prepared))
+            network.project(network.trunk.features(whitened))
             for network in (self.predictor, self.target)
         )
         return (predicted - random).square().sum(-1)

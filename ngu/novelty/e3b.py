@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
-import torch
 from torch import Tensor
 
 from ngu.novelty.config import EmbeddingConfig
@@ -50,9 +49,4 @@ class E3B(EmbeddingReward[E3BConfig]):
     def _score(
         self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor, where: np.ndarray
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        if not where.any():
-            return torch.zeros(self.num_envs, device=self.device), {}
-        embeddings = self.encoder(obs_t, where)
-        novelty = self.memory.squared_norm(embeddings)
-        self.memory.add(embeddings, where)
-        return novelty * torch.from_numpy(where).to(novelty), {}
+        return self.memory.add(self.encoder(obs_t, where), where), {}

@@ -39,23 +39,21 @@ class EllipsoidMemory:
         self._empty = torch.eye(dim, dtype=torch.float64, device=device) / ridge
         self._inverse = self._empty.repeat(num_envs, 1, 1)
 
-    def squared_norm(self, embeddings: Float[Tensor, "E D"]) -> Float[Tensor, " E"]:
-        """Return f' C^-1 f for each environment's embedding f, float32."""
-        f = embeddings.double()
-        return (f * self._solved(f)).sum(-1).float()
+    def add(
+        self, embeddings: Float[Tensor, "E D"], where: Bool[np.ndarray, " E"]
+    ) -> Float[Tensor, " E"]:
+        """Add f f' to the C of the environments in ``where``, and say how far outside f was.
 
-    def add(self, embeddings: Float[Tensor, "E D"], where: Bool[np.ndarray, " E"]) -> None:
-        """Add f f' to the C of the environments in ``where``."""
+        Returns:
+            f' C^-1 f with the C before, float32 [E]; 0 elsewhere.
+        """
         rows = torch.from_numpy(where).to(self._inverse.device)
         f = embeddings.double()
-        solved = self._solved(f)
-        change = solved / (1 + (f * solved).sum(-1, keepdim=True)).sqrt()
-        change = torch.where(rows[:, None], change, 0.0).unsqueeze(-1)
+        solved = torch.bmm(self._inverse, f.unsqueeze(-1))
+        squared_norm = torch.bmm(f.unsqueeze(1), solved)
+        change = torch.where(rows[:, None, None], solved / (1 + squared_norm).sqrt(), 0.0)
         self._inverse.baddbmm_(change, change.mT, alpha=-1)
-
-    def _solved(self, f: Tensor) -> Tensor:
-        """C^-1 f of each environment, [E, D]."""
-        return torch.bmm(self._inverse, f.unsqueeze(-1)).squeeze(-1)
+        return torch.where(rows, squared_norm.flatten(), 0.0).float()
 
     def clear(self, where: Bool[np.ndarray, " E"]) -> None:
         """Begin anew in the environments in ``where``."""

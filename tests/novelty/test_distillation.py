@@ -21,8 +21,8 @@ def moments_of(values):
 
 
 def test_whitening_by_hand():
-    mean = torch.tensor([10.0, 5.0, 7.0], dtype=torch.float64)
-    std = torch.tensor([2.0, 0.5, 0.0], dtype=torch.float64)
+    mean = torch.tensor([10.0, 5.0, 7.0])
+    std = torch.tensor([2.0, 0.5, 0.0])
     frames = torch.tensor([[12, 9, 7], [10, 0, 8]], dtype=torch.uint8)
     got = whiten(frames, mean, std, bound=5.0)
     assert got.dtype == torch.float32
@@ -34,7 +34,7 @@ def test_error_is_the_squared_norm():
     network = make()
     observations = torch.rand((4, 6), generator=torch.Generator().manual_seed(1))
     moments = moments_of(observations)
-    white = whiten(observations, moments.mean, moments.std, bound=5.0)
+    white = whiten(observations, moments.mean.float(), moments.std.float(), bound=5.0)
     expected = (network.predictor(white) - network.target(white)).norm(dim=-1) ** 2
     torch.testing.assert_close(network(observations, moments), expected)
 
