@@ -5,6 +5,7 @@ difference of two sums of squares would.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 # 256 squares of bytes sum to at most 256 * 255^2 < 2^24: exact in float32.
 _EXACT_ROWS = 256
 # Numbers that a processor's cache holds together with what is made of them.
-_CACHED = 2**19
+_CACHED = 2**18
 
 
 class RunningMoments:
@@ -123,22 +124,32 @@ class RunningMoments:
         self.count = count
 
 
-def in_cache(values: Tensor) -> tuple[Tensor, ...]:
-    """A batch in parts of a few rows, to be worked on one after the other.
+def in_cache(values: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """A batch in parts of a few rows, as float32, to be worked on in place one after the other.
 
-    What lies between the steps of the work then stays in the processor's cache. An accelerator gets
-    all in one part.
+    All parts share one place, so that it stays in the processor's cache; a part is to be done with
+    before the next one is asked for. An accelerator gets all in one part.
+
+    Args:
+        values: [B, *shape] of any type.
+
+    Yields:
+        Which rows, and a copy of them.
     """
+    batch = values.shape[0]
+    rows = max(1, _CACHED // max(1, math.prod(values.shape[1:])))
     if values.device.type != "cpu":
-        return (values,)
-    return values.split(max(1, _CACHED // max(1, math.prod(values.shape[1:]))))
+        rows = max(1, batch)
+    place = torch.empty((min(rows, batch), *values.shape[1:]), device=values.device)
+    for first in range(0, batch, rows):
+        part = slice(first, min(first + rows, batch))
+        yield part, place[: part.stop - first].copy_(values[part])
 
 
 def _exact_sums(values: Tensor) -> tuple[Tensor, Tensor]:
     """Sums of bytes and of their squares over at most 256 rows, float64."""
     total, squares = torch.zeros(2, *values.shape[1:], device=values.device)
-    for part in in_cache(values):
-        part = part.float()
+    for _, part in in_cache(values):
         total += part.sum(0)
         squares += part.mul_(part).sum(0)
     return total.double(), squares.double()

@@ -43,8 +43,8 @@ def whiten(
     """
     scale = std.clamp_min(_LEAST_STD).reciprocal()
     whitened = torch.empty(observations.shape, dtype=dtype, device=observations.device)
-    for before, after in zip(in_cache(observations), in_cache(whitened), strict=True):
-        after.copy_((before.float() - mean).mul_(scale).clamp_(-bound, bound))
+    for rows, part in in_cache(observations):
+        whitened[rows] = part.sub_(mean).mul_(scale).clamp_(-bound, bound)
     return whitened
 
 
