@@ -144,11 +144,22 @@ class Display:
             "" if share is None else f"{share:.0%}",
             _gigabytes(self._value("replay_gb")),
         ]
-        return [
+        pairs = [
             ("frames/s", _NONE if rate is None else f"{rate:,.0f}"),
             ("remaining", _clock(None if remaining is None else max(0.0, remaining - passed))),
             ("elapsed", _clock(None if seconds is None else seconds + passed)),
             ("memory used", _gigabytes(self._value("memory_gb")) or _NONE),
+        ]
+        if "cells" in self._metrics:
+            return [
+                *pairs,
+                ("best score", _number(self._value("score_best"))),
+                (place, _number(self._value(place))),
+                ("cells", _number(self._value("cells"))),
+                ("archive", _gigabytes(self._value("archive_gb"))),
+            ]
+        return [
+            *pairs,
             ("episode return", _number(self._value("episode_return"))),
             ("episodes", _number(self._value("episodes"))),
             (place, _number(self._value(place))),

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from ngu.sentences import SettingsError, closest
-from ngu.settings import TrainSettings, resolve_device
+from ngu.settings import UNPAID_AGENTS, TrainSettings, resolve_device
 from ngu_envs import environment_family
 
 _PRESET_OF_FAMILY = {
@@ -82,6 +82,6 @@ def fitting(path: Path, agent: str, bonus: str) -> dict[str, Any]:
     foreign = set[str]()
     if content.get("agent", TrainSettings.agent) != agent:
         foreign |= {"learning", "replay"}
-    if content.get("bonus", TrainSettings.bonus) != bonus or agent == "random":
+    if content.get("bonus", TrainSettings.bonus) != bonus or agent in UNPAID_AGENTS:
         foreign |= {"novelty"}
     return {name: value for name, value in content.items() if name not in foreign}

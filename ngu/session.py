@@ -18,6 +18,8 @@ from gymnasium.vector import VectorEnv
 
 from ngu.bonuses import make_bonus
 from ngu.settings import SettingsError, TrainSettings, resolve_device
+from ngu_agents.archive.agent import ArchiveAgent
+from ngu_agents.archive.returning import ReturningEnvs
 from ngu_agents.base import Agent, Figures
 from ngu_agents.loop import Loop, Progress
 from ngu_agents.ppo import PPOAgent
@@ -61,6 +63,14 @@ def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:
     num_envs, seed = envs.num_envs, settings.seed
     if settings.agent == "random":
         return RandomAgent(action_space, num_envs, seed=seed)
+    if isinstance(envs, ReturningEnvs):
+        return ArchiveAgent(
+            action_space,
+            num_envs,
+            archive=envs.archive,
+            repeat_probability=settings.learning.repeat_probability,
+            seed=seed,
+        )
     device = resolve_device(settings.device)
     bonus = make_bonus(
         settings.bonus,
@@ -97,6 +107,26 @@ def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:
     )
 
 
+def returning(envs: VectorEnv, settings: TrainSettings) -> ReturningEnvs:
+    """The environments of an archive's run.
+
+    Raises:
+        ValueError: They cannot go back to a state, or not by the same actions.
+    """
+    if not is_restorable(envs):
+        raise ValueError(
+            f"the archive goes back to saved states, which {settings.env} has none of; Atari games "
+            "and deep-sea can"
+        )
+    if not envs.repeatable:
+        raise ValueError(
+            f"the archive's trajectories must lead to the same states again, but {settings.env} "
+            "draws chance at its steps; Atari games without sticky actions (--options.protocol "
+            "paper) and deep-sea do not"
+        )
+    return ReturningEnvs(envs, config=settings.learning, seed=settings.seed)
+
+
 class Session:
     """A run in memory.
 
@@ -109,6 +139,8 @@ class Session:
         use_threads(resolve_device(settings.device))
         self.envs = make_envs(settings, settings.num_envs, settings.seed)
         try:
+            if settings.agent == "archive":
+                self.envs = returning(self.envs, settings)
             self.agent = make_agent(settings, self.envs)
         except BaseException:
             self.envs.close()
@@ -138,7 +170,8 @@ class Session:
     def __iter__(self) -> Iterator[Progress]:
         """Step for ever, with the trackers following."""
         for progress in self.loop:
-            self._episodes.update(progress)
+            if not isinstance(self.agent, ArchiveAgent):  # its episodes begin anywhere
+                self._episodes.update(progress)
             self._figures.update(progress.figures)
             self._learned.update(progress.learned)
             if self._measure == "coverage":

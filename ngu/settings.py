@@ -10,6 +10,7 @@ import torch
 from ngu.bonuses import BONUSES
 from ngu.novelty.ngu import NGUConfig
 from ngu.sentences import SettingsError as SettingsError
+from ngu_agents.archive.config import ArchiveConfig
 from ngu_agents.config import RecurrentReplayConfig
 from ngu_agents.ppo_config import PPOConfig
 from ngu_agents.replay_layout import ReplayConfig
@@ -21,8 +22,11 @@ CHANGEABLE_ON_RESUME = frozenset({"frames", "device", "checkpoint", "log"})
 _OF_AGENT: dict[str, dict[str, type[Any]]] = {
     "ngu": {"learning": RecurrentReplayConfig, "replay": ReplayConfig},
     "ppo": {"learning": PPOConfig},
+    "archive": {"learning": ArchiveConfig},
     "random": {},
 }
+UNPAID_AGENTS = frozenset({"archive", "random"})
+"""Agents that no intrinsic reward is paid to."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,9 @@ class TrainSettings:
 
     env: str = "MontezumaRevenge"
     """Environment: an Atari game in CamelCase, disco-maze, deep-sea, noisy-tv or a gymnasium id."""
-    agent: Literal["ngu", "ppo", "random"] = "ngu"
-    """Who acts: Never Give Up's recurrent replay agent, PPO with two values, or random actions."""
+    agent: Literal["ngu", "ppo", "archive", "random"] = "ngu"
+    """Who acts: Never Give Up's recurrent replay agent, PPO with two values, an archive that goes
+    back to saved states and explores from there, or random actions."""
     bonus: Literal["ngu", "rnd", "icm", "re3", "ride", "e3b", "noveld", "disagreement", "none"] = (
         "ngu"
     )
@@ -116,7 +121,7 @@ def part_types(env: str, agent: str, bonus: str) -> dict[str, type[Any] | None]:
         "options": config_type(env),
         "learning": of_agent.get("learning"),
         "replay": of_agent.get("replay"),
-        "novelty": None if bonus == "none" or not of_agent else paid.config,
+        "novelty": paid.config if bonus != "none" and agent not in UNPAID_AGENTS else None,
     }
 
 

@@ -160,10 +160,13 @@ class AtariEnvs(RestorableVectorEnv):
         records = np.empty(self.num_envs, RECORD)
         for worker in self._workers:
             worker.read_step(observations, records)
+        return observations, records, self._info(records)
+
+    def _info(self, records: np.ndarray) -> dict[str, Any]:
         info = {"lives": records["lives"].copy()}
         if self._has_room:
             info["room"] = records["room"].copy()
-        return observations, records, info
+        return info
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -205,6 +208,41 @@ class AtariEnvs(RestorableVectorEnv):
             records[name].copy() for name in ("reward", "terminated", "truncated")
         )
         return observations, rewards, terminated, truncated, info
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same actions lead from a snapshot to the same states every time."""
+        return self.config.settings.sticky_probability == 0
+
+    def snapshots(self, where: np.ndarray) -> list[bytes]:
+        """Where the environments in `where` (bool [E]) stand, for `restore` to go back to."""
+        self._require_reset()
+        asked = [(worker, where[worker.share]) for worker in self._workers]
+        for worker, mine in asked:
+            worker.snapshot(mine)
+        return [snap for worker, mine in asked for snap in worker.read_snapshots(int(mine.sum()))]
+
+    def restore(
+        self, where: np.ndarray, snapshots: list[bytes]
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Takes the environments in `where` (bool [E]) back, each to one of K snapshots.
+
+        Returns:
+            Their observations [K, frames, 84, 84] and info, [K] each.
+        """
+        self._require_reset()
+        shape = self.single_observation_space.shape or ()
+        observations = np.empty((len(snapshots), *shape), np.uint8)
+        records = np.empty(len(snapshots), RECORD)
+        rows, first = [], 0
+        for worker in self._workers:
+            mine = where[worker.share]
+            rows.append(slice(first, first + int(mine.sum())))
+            worker.restore(mine, snapshots[rows[-1]])
+            first = rows[-1].stop
+        for worker, row in zip(self._workers, rows, strict=True):
+            worker.read_restored(observations[row], records[row])
+        return observations, self._info(records)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the workers."""

@@ -7,6 +7,8 @@ actions; Mnih et al., Nature 2015 for no-ops, action repeat and the maximum over
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +29,8 @@ RECORD = np.dtype(
         ("room", np.int32),
     ]
 )
+
+_ELAPSED = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
@@ -155,3 +159,26 @@ class AtariGame:
         self._stack[...] = state["stack"]
         self._elapsed = int(state["elapsed"])
         self._ended = bool(state["ended"])
+
+    def snapshot(self) -> bytes:
+        """What `restore` goes back to: the game, but not the chances that lie ahead of it."""
+        emulator = self._ale.cloneState().serialize()
+        whole = _ELAPSED.pack(self._elapsed) + self._stack.tobytes() + emulator
+        return zlib.compress(whole, level=1)
+
+    def restore(self, snapshot: bytes) -> None:
+        """Goes back to where `snapshot` was taken, in this or another game of the same kind.
+
+        Raises:
+            ValueError: It is no snapshot of such a game.
+        """
+        try:
+            whole = memoryview(zlib.decompress(snapshot))
+            (self._elapsed,) = _ELAPSED.unpack_from(whole)
+            stack = np.frombuffer(whole, np.uint8, self._stack.size, _ELAPSED.size)
+            emulator = whole[_ELAPSED.size + self._stack.size :].tobytes()
+            self._ale.restoreState(ale_py.ALEState(emulator))
+        except (zlib.error, struct.error, ValueError, RuntimeError) as error:
+            raise ValueError(f"this is no snapshot of the game: {error}") from error
+        self._stack[...] = stack.reshape(self._stack.shape)
+        self._leave(0.0, terminated=False)

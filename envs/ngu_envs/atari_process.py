@@ -177,3 +177,25 @@ class WorkerProcess:
         self._send(wire.LOAD + wire.pack(arrays))
         self._receive(memoryview(bytearray(1)))
         self._owes_answer = False
+
+    def snapshot(self, where: np.ndarray) -> None:
+        """Asks for snapshots of the games in `where` [count]; `read_snapshots` must follow."""
+        self._send(wire.SNAPSHOT + where.tobytes())
+
+    def read_snapshots(self, count: int) -> list[bytes]:
+        """The snapshots asked for."""
+        parts = wire.read_parts(self._output, count)
+        if parts is None:
+            self._died()
+        self._owes_answer = False
+        return parts
+
+    def restore(self, where: np.ndarray, snapshots: list[bytes]) -> None:
+        """Takes the games in `where` [count] back; `read_restored` must follow."""
+        self._send(wire.RESTORE + where.tobytes() + wire.join(snapshots))
+
+    def read_restored(self, observations: np.ndarray, records: np.ndarray) -> None:
+        """Fills arrays with a row for each game taken back."""
+        self._receive(wire.bytes_of(observations))
+        self._receive(wire.bytes_of(records))
+        self._owes_answer = False

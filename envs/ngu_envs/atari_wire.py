@@ -18,6 +18,12 @@ SAVE = b"g"
 LOAD = b"l"
 """Followed by a block of arrays. Answered by a byte."""
 
+SNAPSHOT = b"n"
+"""Followed by n bytes, 1 where a game is asked for. Answered by parts: a snapshot of each."""
+RESTORE = b"p"
+"""Followed by n bytes, 1 where a game goes back, and parts: a snapshot for each of them. Answered
+by these games' observations and records."""
+
 
 def read_into(descriptor: int, buffer: memoryview) -> bool:
     """Fills `buffer`; False where the other side has gone before."""
@@ -62,3 +68,22 @@ def read_block(descriptor: int) -> dict[str, np.ndarray] | None:
         return None
     with np.load(io.BytesIO(block), allow_pickle=False) as file:
         return dict(file)
+
+
+def join(parts: list[bytes]) -> bytes:
+    """Parts, each after its length in 4 bytes."""
+    return b"".join(piece for part in parts for piece in (len(part).to_bytes(4, "little"), part))
+
+
+def read_parts(descriptor: int, count: int) -> list[bytes] | None:
+    """What `join` joined; None where the other side has gone."""
+    parts = []
+    for _ in range(count):
+        length = bytearray(4)
+        if not read_into(descriptor, memoryview(length)):
+            return None
+        part = bytearray(int.from_bytes(length, "little"))
+        if not read_into(descriptor, memoryview(part)):
+            return None
+        parts.append(bytes(part))
+    return parts

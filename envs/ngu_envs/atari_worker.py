@@ -98,8 +98,27 @@ class Worker:
                     {k.removeprefix(prefix): a for k, a in block.items() if k.startswith(prefix)}
                 )
             wire.write_all(self._answers, wire.LOAD)
+        elif command in (wire.SNAPSHOT, wire.RESTORE):
+            return self._follow_snapshots(command)
         else:
             raise ValueError(f"unknown command {command!r}")
+        return True
+
+    def _follow_snapshots(self, command: bytes) -> bool:
+        asked = np.zeros(len(self._games), np.bool_)
+        if not wire.read_into(self._commands, wire.bytes_of(asked)):
+            return False
+        games = [game for game, wanted in zip(self._games, asked, strict=True) if wanted]
+        if command == wire.SNAPSHOT:
+            wire.write_all(self._answers, wire.join([game.snapshot() for game in games]))
+            return True
+        snapshots = wire.read_parts(self._commands, len(games))
+        if snapshots is None:
+            return False
+        for game, snapshot in zip(games, snapshots, strict=True):
+            game.restore(snapshot)
+        wire.write_all(self._answers, wire.bytes_of(self._observations[asked]))
+        wire.write_all(self._answers, wire.bytes_of(self._records[asked]))
         return True
 
     def _answer_step(self) -> None:

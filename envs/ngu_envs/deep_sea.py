@@ -60,6 +60,11 @@ class DeepSea(VectorizedEnv):
         self._column = np.zeros(self.num_envs, np.int64)
         self._everyone = np.arange(self.num_envs)
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same actions lead from a snapshot to the same states every time."""
+        return True
+
     def _arrays(self) -> dict[str, np.ndarray]:
         return {**super()._arrays(), "row": self._row, "column": self._column}
 

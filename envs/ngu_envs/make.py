@@ -111,5 +111,5 @@ def make(name: str, num_envs: int, seed: int, **options: Any) -> VectorEnv:
 
 
 def is_restorable(envs: VectorEnv) -> TypeGuard[RestorableVectorEnv]:
-    """Whether the environments have `state_dict` and `load_state_dict`."""
-    return isinstance(envs, RestorableVectorEnv)
+    """Whether the environments' state can be saved and loaded, beneath wrappers or not."""
+    return isinstance(envs.unwrapped, RestorableVectorEnv)

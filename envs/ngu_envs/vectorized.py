@@ -99,6 +99,11 @@ class RestorableVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.action_space.seed(self.initial_seed)
         self._was_reset = False
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same actions lead from a snapshot to the same states every time."""
+        return False
+
     def _seed_for_reset(self, seed: int | None, options: dict[str, Any] | None) -> int | None:
         """The seed that a reset starts from, or None where the generators go on."""
         if options:
@@ -120,6 +125,28 @@ class RestorableVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
         Raises:
             ValueError: The state is that of another environment or number of environments.
+        """
+        raise NotImplementedError
+
+    def snapshots(self, where: np.ndarray) -> list[bytes]:
+        """Where the environments in `where` (bool [E]) stand, for `restore` to go back to.
+
+        Chance is not part of it: what is drawn after going back is drawn anew.
+        """
+        raise NotImplementedError
+
+    def restore(
+        self, where: np.ndarray, snapshots: list[bytes]
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Takes the environments in `where` (bool [E]) back, each to one of K snapshots.
+
+        A snapshot may be that of another environment of the same kind and size.
+
+        Returns:
+            Their observations [K, ...] and info, [K] each.
+
+        Raises:
+            ValueError: One is no snapshot of such an environment.
         """
         raise NotImplementedError
 
@@ -233,3 +260,28 @@ class VectorizedEnv(RestorableVectorEnv):
         load_arrays(self._arrays(), state["arrays"])
         self._generator.bit_generator.state = state["generator"]
         self._was_reset = state["was_reset"]
+
+    def snapshots(self, where: np.ndarray) -> list[bytes]:
+        """Where the environments in `where` (bool [E]) stand, for `restore` to go back to."""
+        self._require_reset()
+        arrays = self._arrays().values()
+        return [b"".join(array[i].tobytes() for array in arrays) for i in np.flatnonzero(where)]
+
+    def restore(
+        self, where: np.ndarray, snapshots: list[bytes]
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Takes the environments in `where` (bool [E]) back, each to one of K snapshots."""
+        self._require_reset()
+        arrays = self._arrays().values()
+        size = sum(array[0].nbytes for array in arrays)
+        for snapshot in snapshots:
+            if len(snapshot) != size:
+                raise ValueError(f"a snapshot must have {size} bytes, got {len(snapshot)}")
+        for i, snapshot in zip(np.flatnonzero(where), snapshots, strict=True):
+            first = 0
+            for array in arrays:
+                row = np.frombuffer(snapshot, array.dtype, array[i].size, first)
+                array[i] = row.reshape(array[i].shape)
+                first += row.nbytes
+        info = {name: values[where] for name, values in self._info().items()}
+        return self._observe()[where], info

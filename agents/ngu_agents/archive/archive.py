@@ -1,0 +1,133 @@
+"""The archive: for each cell reached the best way there, and a draw of where to go back to.
+
+Source: Ecoffet et al., "First return, then explore" (arXiv 2004.12919), algorithm and methods.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from ngu_agents.archive.snapshots import SnapshotStore
+from ngu_agents.archive.trajectories import Trajectories
+from ngu_agents.sum_tree import SumTree
+
+_FIRST_CAPACITY = 1024
+
+
+class Archive:
+    """Cells by name, each with its best state so far: highest score, then fewest steps.
+
+    A cell is drawn in proportion to 1 / sqrt(visits): rarity.
+
+    Args:
+        memory: bytes of snapshots that are held in memory.
+        spill_folder: where the others go.
+    """
+
+    def __init__(self, *, memory: int, spill_folder: str | None = None) -> None:
+        self.trajectories = Trajectories()
+        self.snapshots = SnapshotStore(memory, spill_folder)
+        self._number: dict[bytes, int] = {}
+        self._columns = {
+            "score": np.zeros(_FIRST_CAPACITY),
+            "length": np.zeros(_FIRST_CAPACITY, np.int64),
+            "node": np.zeros(_FIRST_CAPACITY, np.int64),
+            "visits": np.zeros(_FIRST_CAPACITY, np.int64),
+        }
+        self._tree = SumTree(_FIRST_CAPACITY)
+
+    def __len__(self) -> int:
+        return len(self._number)
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        columns = self.__dict__.get("_columns", {})
+        if name not in columns:
+            raise AttributeError(name)
+        return columns[name][: len(self)]
+
+    def find(self, name: bytes) -> int | None:
+        """The number of a cell; None where it was never reached."""
+        return self._number.get(name)
+
+    def improves(self, name: bytes, score: float, length: int) -> bool:
+        """Whether a cell is new, or reached with a higher score or in fewer steps than before."""
+        cell = self._number.get(name)
+        if cell is None:
+            return True
+        best = self._columns["score"][cell]
+        return score > best or (score == best and length < self._columns["length"][cell])
+
+    def put(self, name: bytes, snapshot: bytes, score: float, length: int, node: int) -> int:
+        """Set a cell's best state; returns the cell's number.
+
+        Args:
+            name: of the cell.
+            snapshot: of the state.
+            score: sum of rewards on the way there.
+            length: steps on the way there.
+            node: of the trajectory.
+
+        Raises:
+            OSError: there is no place for the snapshot; nothing changed.
+        """
+        cell = self._number.get(name, len(self))
+        if cell == len(self._columns["score"]):
+            self._grow()
+        self.snapshots[cell] = snapshot
+        self._number[name] = cell
+        for column, value in (("score", score), ("length", length), ("node", node)):
+            self._columns[column][cell] = value
+        return cell
+
+    def visit(self, cells: Int[np.ndarray, " K"]) -> None:
+        """Count a visit of each of these cells."""
+        visits = self._columns["visits"]
+        np.add.at(visits, cells, 1)
+        self._tree.set(cells, 1 / np.sqrt(visits[cells]))
+
+    def choose(self, count: int, generator: np.random.Generator) -> Int[np.ndarray, " K"]:
+        """Draw cells to go back to, with replacement."""
+        return self._tree.sample(count, generator)
+
+    @property
+    def best(self) -> int:
+        """The cell with the highest score; of several that reached with the fewest steps."""
+        return int(np.lexsort((self.length, -self.score))[0])
+
+    def compact(self, nodes: Int[np.ndarray, " E"]) -> Int[np.ndarray, " E"]:
+        """Drop trajectories that lead to no cell and none of these nodes; their new numbers."""
+        numbers = self.trajectories.keep(np.concatenate((self.node, nodes)))
+        self._columns["node"][: len(self)] = numbers[self.node]
+        return numbers[nodes]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that lasts."""
+        names = np.frombuffer(b"".join(self._number), np.uint8)
+        return {
+            "names": names.reshape(len(self), -1),
+            "columns": {name: values[: len(self)] for name, values in self._columns.items()},
+            "snapshots": self.snapshots.state_dict(),
+            "trajectories": self.trajectories.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned."""
+        self._number = {name.tobytes(): cell for cell, name in enumerate(state["names"])}
+        while len(self._columns["score"]) < len(self):
+            self._grow()
+        for name, values in state["columns"].items():
+            self._columns[name][: len(self)] = values
+        self.snapshots.load_state_dict(state["snapshots"])
+        self.trajectories.load_state_dict(state["trajectories"])
+        cells = np.flatnonzero(self.visits)
+        self._tree.set(cells, 1 / np.sqrt(self.visits[cells]))
+
+    def _grow(self) -> None:
+        for name, values in self._columns.items():
+            self._columns[name] = np.concatenate((values, np.zeros_like(values)))
+        before = self._tree
+        self._tree = SumTree(2 * before.capacity)
+        self._tree.set(np.arange(before.capacity), before.leaves)

@@ -1,0 +1,39 @@
+"""Settings of the archive and of how it explores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ArchiveConfig:
+    """What a cell is, and how the agent sets out from one."""
+
+    cell_width: int = 11
+    """Columns that a picture is averaged to; states of equal cells are taken for the same."""
+    cell_height: int = 8
+    """Rows that a picture is averaged to."""
+    cell_levels: int = 8
+    """Shades of grey that an average is rounded down to."""
+    explore_steps: int = 100
+    """Steps after which the agent goes back to a cell; a lost life or an episode's end comes
+    first."""
+    repeat_probability: float = 0.95
+    """Chance that the last action is taken once more; another one is drawn uniformly."""
+    memory_gb: float = 2.0
+    """Snapshots that are held in memory; those beyond lie in a temporary file."""
+    spill_folder: str | None = None
+    """Where that file is; by default in the system's folder for temporary files."""
+
+    def __post_init__(self) -> None:
+        for name in ("cell_width", "cell_height", "explore_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 2 <= self.cell_levels <= 256:
+            raise ValueError(f"cell_levels must lie in [2, 256], got {self.cell_levels}")
+        if not 0 <= self.repeat_probability < 1:
+            raise ValueError(
+                f"repeat_probability must lie in [0, 1), got {self.repeat_probability}"
+            )
+        if not self.memory_gb > 0:
+            raise ValueError(f"memory_gb must be above 0, got {self.memory_gb}")

@@ -1,0 +1,209 @@
+"""Environments whose episodes begin where the archive sends them: return, then explore.
+
+Source: Ecoffet et al., "First return, then explore" (arXiv 2004.12919).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium.vector import VectorEnv, VectorWrapper
+
+from ngu.seeding import Seeds, generator_state, set_generator_state
+from ngu_agents.archive.archive import Archive
+from ngu_agents.archive.cells import DownscaledCells
+from ngu_agents.archive.config import ArchiveConfig
+from ngu_agents.archive.trajectories import NO_PARENT
+
+
+class Snapshots(Protocol):
+    """What environments that can go back have beside gymnasium's methods."""
+
+    def snapshots(self, where: np.ndarray) -> list[bytes]:
+        """Where the environments in ``where`` stand."""
+        ...
+
+    def restore(
+        self, where: np.ndarray, snapshots: list[bytes]
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Take these environments back; their observations and info."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next steps depend on."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken."""
+        ...
+
+
+class ReturningEnvs(VectorWrapper):
+    """Explores from a cell for a number of steps, then goes back to another one.
+
+    To the agent this is an episode: it is truncated when the steps are over or a life is lost, and
+    the next step, whose action means nothing, begins at a cell drawn from the archive. Every state
+    on the way is taken into the archive where it improves it. info has "score" [E], the sum of all
+    rewards since the true beginning.
+
+    Args:
+        envs: E environments in next-step autoreset that can go back.
+        config: of cells and exploration.
+        seed: of the cells' draw.
+
+    Raises:
+        TypeError: observations are no pictures, or there are more actions than a byte holds.
+    """
+
+    def __init__(self, envs: VectorEnv, *, config: ArchiveConfig, seed: int) -> None:
+        super().__init__(envs)
+        self.archive = Archive(memory=int(config.memory_gb * 1e9), spill_folder=config.spill_folder)
+        self._returning_envs: Snapshots = envs  # pyright: ignore[reportAttributeAccessIssue]
+        self._cells = DownscaledCells(
+            envs.single_observation_space,
+            width=config.cell_width,
+            height=config.cell_height,
+            levels=config.cell_levels,
+        )
+        self._explore_steps = config.explore_steps
+        self._generator = Seeds(seed).numpy("archive")
+        num_envs = envs.num_envs
+        self._over = np.zeros(num_envs, dtype=bool)
+        self._score = np.zeros(num_envs)
+        self._length = np.zeros(num_envs, dtype=np.int64)
+        self._explored = np.zeros(num_envs, dtype=np.int64)
+        self._cell = np.zeros(num_envs, dtype=np.int64)
+        self._node = np.zeros(num_envs, dtype=np.int64)
+        self._lives = np.zeros(num_envs, dtype=np.int64)
+        self._actions = [bytearray() for _ in range(num_envs)]
+        self.roots: dict[int, bytes] = {}
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin true episodes everywhere; observations [E, ...] and info."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        everywhere = np.ones(self.num_envs, dtype=bool)
+        for env, snapshot in enumerate(self._returning_envs.snapshots(everywhere)):
+            self._node[env] = root = self.archive.trajectories.add(NO_PARENT, b"")
+            self.roots[root] = snapshot
+            self._actions[env].clear()
+        for values in (self._score, self._length, self._explored, self._over):
+            values[:] = 0
+        self._lives[:] = info.get("lives", 0)
+        self._cell[:] = -1
+        self._remember(observation, everywhere)
+        return observation, info | {"score": self._score.copy()}
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One step everywhere, a return to a cell where exploration was over at the step before."""
+        observation, reward, terminated, truncated, info = self.env.step(actions)
+        exploring = ~self._over
+        self._score += np.where(exploring, reward, 0.0)
+        self._length += exploring
+        self._explored += exploring
+        for env in np.flatnonzero(exploring):
+            self._actions[env].append(int(actions[env]))
+        died = terminated | truncated | (info.get("lives", self._lives) < self._lives)
+        self._remember(observation, exploring & ~died)
+        over = exploring & (died | (self._explored >= self._explore_steps))
+        if not exploring.all():
+            self._return(~exploring, observation, info)
+        self._lives[:] = info.get("lives", self._lives)
+        self._over = over
+        terminated = terminated & exploring
+        reward = np.where(exploring, reward, 0.0).astype(np.float32)
+        info["score"] = self._score.copy()
+        return observation, reward, terminated, over & ~terminated, info
+
+    def _return(self, where: np.ndarray, observation: np.ndarray, info: dict[str, Any]) -> None:
+        cells = self.archive.choose(int(where.sum()), self._generator)
+        snapshots = [self.archive.snapshots[cell] for cell in cells.tolist()]
+        observation[where], restored = self._returning_envs.restore(where, snapshots)
+        for name, values in restored.items():
+            info[name][where] = values
+        self._score[where] = self.archive.score[cells]
+        self._length[where] = self.archive.length[cells]
+        self._node[where] = self.archive.node[cells]
+        self._cell[where] = cells
+        self._explored[where] = 0
+        for env in np.flatnonzero(where):
+            self._actions[env].clear()
+
+    def _remember(self, observation: np.ndarray, where: np.ndarray) -> None:
+        """Take the states in ``where`` into the archive where they improve it; count visits."""
+        names = self._cells(observation)
+        archive = self.archive
+        better = np.array(
+            [
+                seen and archive.improves(name, score, length)
+                for seen, name, score, length in zip(
+                    where, names, self._score.tolist(), self._length.tolist(), strict=True
+                )
+            ]
+        )
+        if better.any():
+            snapshots = self._returning_envs.snapshots(better)
+            for env, snapshot in zip(np.flatnonzero(better).tolist(), snapshots, strict=True):
+                self._put(env, names[env], snapshot)
+        entered = []
+        for env in np.flatnonzero(where).tolist():
+            cell = archive.find(names[env])
+            assert cell is not None
+            if cell != self._cell[env]:
+                entered.append(cell)
+                self._cell[env] = cell
+        if entered:
+            archive.visit(np.array(entered))
+
+    def _put(self, env: int, name: bytes, snapshot: bytes) -> None:
+        score, length = float(self._score[env]), int(self._length[env])
+        if not self.archive.improves(name, score, length):
+            return  # another environment has reached the same cell in this step
+        if self._actions[env]:
+            actions = bytes(self._actions[env])
+            self._node[env] = self.archive.trajectories.add(int(self._node[env]), actions)
+            self._actions[env].clear()
+        self.archive.put(name, snapshot, score, length, int(self._node[env]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next steps depend on, the archive included."""
+        roots = np.array(list(self.roots))
+        nodes = self.archive.compact(np.concatenate((self._node, roots)))
+        self._node = nodes[: self.num_envs]
+        kept = nodes[self.num_envs :].tolist()
+        self.roots = dict(zip(kept, self.roots.values(), strict=True))
+        return {
+            "envs": self._returning_envs.state_dict(),
+            "archive": self.archive.state_dict(),
+            "roots": {
+                str(node): np.frombuffer(root, np.uint8) for node, root in self.roots.items()
+            },
+            "generator": generator_state(self._generator),
+            "actions": [np.frombuffer(bytes(piece), np.uint8) for piece in self._actions],
+            "arrays": {name: values.copy() for name, values in self._arrays().items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where :meth:`state_dict` was taken."""
+        self._returning_envs.load_state_dict(state["envs"])
+        self.archive.load_state_dict(state["archive"])
+        self.roots = {int(node): root.tobytes() for node, root in state["roots"].items()}
+        set_generator_state(self._generator, state["generator"])
+        self._actions = [bytearray(piece.tobytes()) for piece in state["actions"]]
+        for name, values in self._arrays().items():
+            values[:] = state["arrays"][name]
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {
+            "over": self._over,
+            "score": self._score,
+            "length": self._length,
+            "explored": self._explored,
+            "cell": self._cell,
+            "node": self._node,
+            "lives": self._lives,
+        }
