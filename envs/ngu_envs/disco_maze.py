@@ -92,7 +92,7 @@ class DiscoMaze(WalkingEnv):
         self._mazes = MazePool(self.config.size, maze_generator)
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        return {**super()._arrays(), "colours": self._colours}
+        return {**super()._arrays(), "colours": self._colours.swapaxes(0, 1)}
 
     def _new_walls(self, count: int) -> np.ndarray:
         return self._mazes.take(count).reshape(count, -1)

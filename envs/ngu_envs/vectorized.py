@@ -177,7 +177,7 @@ class VectorizedEnv(RestorableVectorEnv):
         self._generator = generators_of(seed, 1)[0]
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        """The living arrays that make up the state, by name."""
+        """The living arrays [E, ...] that make up the state, by name."""
         return {"ended": self._ended, "elapsed": self._elapsed}
 
     def _begin(self, where: np.ndarray) -> None:

@@ -83,7 +83,7 @@ class ArchiveAgent:
             return {}
         return {
             "cells": len(self._archive),
-            "score_best": float(self._archive.score.max()),
+            "score_best": self._archive.best.score,
             "archive_gb": self._archive.snapshots.nbytes / 1e9,
         }
 

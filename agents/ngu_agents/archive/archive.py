@@ -5,7 +5,7 @@ Source: Ecoffet et al., "First return, then explore" (arXiv 2004.12919), algorit
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -15,6 +15,21 @@ from ngu_agents.archive.trajectories import Trajectories
 from ngu_agents.sum_tree import SumTree
 
 _FIRST_CAPACITY = 1024
+
+
+class Reached(NamedTuple):
+    """A state, and the way there."""
+
+    score: float
+    """Sum of rewards on the way."""
+    length: int
+    """Steps on the way."""
+    node: int
+    """Of the trajectory."""
+
+    def improves(self, other: Reached | None) -> bool:
+        """Whether its score is higher, or equal and its way shorter; any improves on none."""
+        return other is None or (self.score, -self.length) > (other.score, -other.length)
 
 
 class Archive:
@@ -38,6 +53,7 @@ class Archive:
             "visits": np.zeros(_FIRST_CAPACITY, np.int64),
         }
         self._tree = SumTree(_FIRST_CAPACITY)
+        self._ended: Reached | None = None
 
     def __len__(self) -> int:
         return len(self._number)
@@ -52,23 +68,25 @@ class Archive:
         """The number of a cell; None where it was never reached."""
         return self._number.get(name)
 
+    def __getitem__(self, cell: int) -> Reached:
+        """The best state of a cell."""
+        columns = self._columns
+        return Reached(
+            float(columns["score"][cell]), int(columns["length"][cell]), int(columns["node"][cell])
+        )
+
     def improves(self, name: bytes, score: float, length: int) -> bool:
         """Whether a cell is new, or reached with a higher score or in fewer steps than before."""
         cell = self._number.get(name)
-        if cell is None:
-            return True
-        best = self._columns["score"][cell]
-        return score > best or (score == best and length < self._columns["length"][cell])
+        return Reached(score, length, 0).improves(None if cell is None else self[cell])
 
-    def put(self, name: bytes, snapshot: bytes, score: float, length: int, node: int) -> int:
+    def end(self, reached: Reached) -> None:
+        """Take note of how an episode terminated, where there is nothing to set out from."""
+        if reached.improves(self._ended):
+            self._ended = reached
+
+    def put(self, name: bytes, snapshot: bytes, reached: Reached) -> int:
         """Set a cell's best state; returns the cell's number.
-
-        Args:
-            name: of the cell.
-            snapshot: of the state.
-            score: sum of rewards on the way there.
-            length: steps on the way there.
-            node: of the trajectory.
 
         Raises:
             OSError: there is no place for the snapshot; nothing changed.
@@ -78,7 +96,7 @@ class Archive:
             self._grow()
         self.snapshots[cell] = snapshot
         self._number[name] = cell
-        for column, value in (("score", score), ("length", length), ("node", node)):
+        for column, value in zip(("score", "length", "node"), reached, strict=True):
             self._columns[column][cell] = value
         return cell
 
@@ -93,14 +111,18 @@ class Archive:
         return self._tree.sample(count, generator)
 
     @property
-    def best(self) -> int:
-        """The cell with the highest score; of several that reached with the fewest steps."""
-        return int(np.lexsort((self.length, -self.score))[0])
+    def best(self) -> Reached:
+        """What was reached with the highest score; of equal ones with the fewest steps."""
+        cell = self[int(np.lexsort((self.length, -self.score))[0])]
+        return self._ended if self._ended is not None and self._ended.improves(cell) else cell
 
     def compact(self, nodes: Int[np.ndarray, " E"]) -> Int[np.ndarray, " E"]:
         """Drop trajectories that lead to no cell and none of these nodes; their new numbers."""
-        numbers = self.trajectories.keep(np.concatenate((self.node, nodes)))
+        ended = [] if self._ended is None else [self._ended.node]
+        numbers = self.trajectories.keep(np.concatenate((self.node, nodes, ended)).astype(np.int64))
         self._columns["node"][: len(self)] = numbers[self.node]
+        if self._ended is not None:
+            self._ended = self._ended._replace(node=int(numbers[self._ended.node]))
         return numbers[nodes]
 
     def state_dict(self) -> dict[str, Any]:
@@ -108,6 +130,7 @@ class Archive:
         names = np.frombuffer(b"".join(self._number), np.uint8)
         return {
             "names": names.reshape(len(self), -1),
+            "ended": None if self._ended is None else tuple(self._ended),
             "columns": {name: values[: len(self)] for name, values in self._columns.items()},
             "snapshots": self.snapshots.state_dict(),
             "trajectories": self.trajectories.state_dict(),
@@ -116,6 +139,7 @@ class Archive:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
         self._number = {name.tobytes(): cell for cell, name in enumerate(state["names"])}
+        self._ended = None if state["ended"] is None else Reached(*state["ended"])
         while len(self._columns["score"]) < len(self):
             self._grow()
         for name, values in state["columns"].items():

@@ -16,10 +16,12 @@ from ngu.spaces import ObservationSpec
 class DownscaledCells:
     """Names a picture's cell by its averages over areas, rounded down to a few shades.
 
+    A grid is as small as it is: it keeps every place. Of several channels the last one is read.
+
     Args:
-        observation_space: of one environment: images or grids, of which the last channel is read.
-        width: areas in a row.
-        height: areas in a column.
+        observation_space: of one environment: images or grids.
+        width: areas in an image's row.
+        height: areas in an image's column.
         levels: shades.
 
     Raises:
@@ -37,6 +39,8 @@ class DownscaledCells:
             )
         _, rows, columns = spec.image_shape
         self._channel_axis = spec.channel_axis
+        if spec.kind == "grid":
+            width, height = columns, rows
         self._rows = area_averages(rows, min(height, rows))
         self._columns = area_averages(columns, min(width, columns)).T
         self._levels = levels

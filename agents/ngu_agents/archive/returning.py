@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv, VectorWrapper
 
 from ngu.seeding import Seeds, generator_state, set_generator_state
-from ngu_agents.archive.archive import Archive
+from ngu_agents.archive.archive import Archive, Reached
 from ngu_agents.archive.cells import DownscaledCells
 from ngu_agents.archive.config import ArchiveConfig
 from ngu_agents.archive.trajectories import NO_PARENT
@@ -109,6 +109,8 @@ class ReturningEnvs(VectorWrapper):
             self._actions[env].append(int(actions[env]))
         died = terminated | truncated | (info.get("lives", self._lives) < self._lives)
         self._remember(observation, exploring & ~died)
+        for env in np.flatnonzero(exploring & terminated).tolist():
+            self.archive.end(self._reached(env))
         over = exploring & (died | (self._explored >= self._explore_steps))
         if not exploring.all():
             self._return(~exploring, observation, info)
@@ -160,14 +162,17 @@ class ReturningEnvs(VectorWrapper):
             archive.visit(np.array(entered))
 
     def _put(self, env: int, name: bytes, snapshot: bytes) -> None:
-        score, length = float(self._score[env]), int(self._length[env])
-        if not self.archive.improves(name, score, length):
-            return  # another environment has reached the same cell in this step
+        if self.archive.improves(name, float(self._score[env]), int(self._length[env])):
+            # Else another environment has reached the same cell in this step.
+            self.archive.put(name, snapshot, self._reached(env))
+
+    def _reached(self, env: int) -> Reached:
+        """The state that an environment is in, its trajectory in the tree from now on."""
         if self._actions[env]:
             actions = bytes(self._actions[env])
             self._node[env] = self.archive.trajectories.add(int(self._node[env]), actions)
             self._actions[env].clear()
-        self.archive.put(name, snapshot, score, length, int(self._node[env]))
+        return Reached(float(self._score[env]), int(self._length[env]), int(self._node[env]))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next steps depend on, the archive included."""

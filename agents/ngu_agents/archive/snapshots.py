@@ -18,9 +18,14 @@ class SnapshotStore:
     Args:
         limit: bytes that are held in memory.
         folder: where the file is; None for the system's folder for temporary files.
+
+    Raises:
+        ValueError: there is no such folder.
     """
 
     def __init__(self, limit: int, folder: str | None) -> None:
+        if folder is not None and not Path(folder).is_dir():
+            raise ValueError(f"spill_folder must be a folder that exists, got {folder!r}")
         self._limit, self._folder = limit, folder
         self._held: list[bytes | None] = []
         self._spill: sqlite3.Connection | None = None

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+
+from ngu_agents.archive.archive import Archive, Reached
+from ngu_agents.archive.config import ArchiveConfig
+from ngu_agents.archive.snapshots import SnapshotStore
+from ngu_agents.archive.trajectories import NO_PARENT, Trajectories
+
+
+def archive_of(*cells):
+    archive = Archive(memory=1000)
+    root = archive.trajectories.add(NO_PARENT, b"")
+    for name, score, length in cells:
+        archive.put(name, name * 2, Reached(score, length, root))
+    return archive
+
+
+def test_trajectories_lead_back_to_their_root():
+    tree = Trajectories()
+    roots = [tree.add(NO_PARENT, b""), tree.add(NO_PARENT, b"")]
+    trunk = tree.add(roots[1], b"\x01\x02")
+    left, right = tree.add(trunk, b"\x03"), tree.add(trunk, b"\x04\x05")
+    assert tree.actions_to(left) == (roots[1], b"\x01\x02\x03")
+    assert tree.actions_to(right) == (roots[1], b"\x01\x02\x04\x05")
+    assert tree.actions_to(roots[0]) == (roots[0], b"")
+
+
+def test_only_what_leads_to_something_is_kept():
+    tree = Trajectories()
+    root = tree.add(NO_PARENT, b"")
+    dropped = tree.add(root, b"\x01")
+    trunk = tree.add(root, b"\x02")
+    leaf = tree.add(trunk, b"\x03\x04")
+    numbers = tree.keep(np.array([leaf, leaf])).tolist()
+    assert len(tree) == 3
+    assert numbers[dropped] == -1
+    assert tree.actions_to(numbers[leaf]) == (numbers[root], b"\x02\x03\x04")
+    loaded = Trajectories()
+    loaded.load_state_dict(tree.state_dict())
+    assert loaded.actions_to(numbers[leaf]) == (numbers[root], b"\x02\x03\x04")
+
+
+def test_score_first_then_steps():
+    archive = archive_of((b"a", 100.0, 50))
+    assert archive.improves(b"new", 0.0, 900)
+    assert archive.improves(b"a", 101.0, 900)
+    assert archive.improves(b"a", 100.0, 49)
+    assert not archive.improves(b"a", 100.0, 50)
+    assert not archive.improves(b"a", 99.0, 1)
+
+
+def test_the_best_cell():
+    archive = archive_of((b"a", 1.0, 9), (b"b", 3.0, 8), (b"c", 3.0, 7), (b"d", 2.0, 1))
+    assert archive.best == archive[2] == (3.0, 7, 0)
+    archive.end(Reached(3.0, 7, 0))  # no better
+    assert archive.best is not archive._ended
+    for worse in (Reached(5.0, 40, 0), Reached(5.0, 41, 0), Reached(4.0, 1, 0)):
+        archive.end(worse)
+    assert archive.best == (5.0, 40, 0)
+
+
+def test_cells_are_drawn_by_rarity():
+    archive = archive_of((b"a", 0.0, 0), (b"b", 0.0, 0), (b"c", 0.0, 0))
+    for cell, visits in enumerate((1, 4, 16)):
+        archive.visit(np.full(visits, cell))
+    drawn = archive.choose(7000, np.random.default_rng(0))
+    # 1 : 1/2 : 1/4; drawn from equal shares, so nearly exactly.
+    np.testing.assert_allclose(np.bincount(drawn), [4000, 2000, 1000], atol=2)
+
+
+def test_it_grows_and_comes_back():
+    archive = archive_of(*((bytes(divmod(i, 256)), float(i % 7), i) for i in range(3000)))
+    archive.visit(np.arange(3000))
+    other = Archive(memory=500)  # most of it goes to the disk there
+    other.load_state_dict(archive.state_dict())
+    assert other.snapshots.nbytes <= 500
+    assert [other.snapshots[i] for i in range(3000)] == [archive.snapshots[i] for i in range(3000)]
+    assert other.find(bytes(divmod(2999, 256))) == 2999
+    for column in ("score", "length", "node", "visits"):
+        np.testing.assert_array_equal(getattr(other, column), getattr(archive, column))
+    draws = [one.choose(50, np.random.default_rng(3)) for one in (archive, other)]
+    np.testing.assert_array_equal(*draws)
+
+
+def test_snapshots_beyond_the_limit_lie_on_disk(tmp_path):
+    store = SnapshotStore(10, str(tmp_path))
+    for cell, snapshot in enumerate((b"aaaa", b"bbbb", b"cccc", b"dddd")):
+        store[cell] = snapshot
+    assert store.nbytes == 8
+    store[0] = b"a" * 9  # no longer fits beside the other
+    store[2] = b"cc"
+    assert [store[cell] for cell in range(4)] == [b"a" * 9, b"bbbb", b"cc", b"dddd"]
+    assert store.nbytes == 6
+    store[0] = b"aa"
+    assert store[0] == b"aa"
+    assert list(tmp_path.iterdir()) == []  # it ends with the process, whatever ends that
+
+
+def test_a_disk_without_space_is_named(tmp_path, monkeypatch):
+    store = SnapshotStore(2, str(tmp_path))
+    store[0] = b"aa"
+    store[1] = b"bb"
+    assert store._spill is not None
+    store._spill.execute("PRAGMA max_page_count = 2")
+    with pytest.raises(OSError, match=f"cannot be written to {tmp_path}: database or disk is full"):
+        store[2] = bytes(100_000)
+    assert [store[0], store[1]] == [b"aa", b"bb"]
+    assert len(store) == 2
+
+
+def test_a_folder_that_is_not_there():
+    with pytest.raises(ValueError, match="spill_folder must be a folder that exists, got '/no/"):
+        SnapshotStore(1, "/no/such/folder")
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"cell_width": 0}, "cell_width must be at least 1, got 0"),
+        ({"explore_steps": 0}, "explore_steps must be at least 1"),
+        ({"cell_levels": 1}, "cell_levels must lie in"),
+        ({"repeat_probability": 1.0}, "repeat_probability must lie in"),
+        ({"memory_gb": float("nan")}, "memory_gb must be above 0, got nan"),
+    ],
+)
+def test_settings_out_of_range(setting, says):
+    with pytest.raises(ValueError, match=says):
+        ArchiveConfig(**setting)

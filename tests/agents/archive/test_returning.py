@@ -1,0 +1,153 @@
+import copy
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from ngu_agents.archive.agent import ArchiveAgent
+from ngu_agents.archive.config import ArchiveConfig
+from ngu_agents.archive.returning import ReturningEnvs
+from ngu_agents.loop import Loop
+from ngu_envs import make
+
+
+def made(name, num_envs, *, seed=0, options=None, **config):
+    config = ArchiveConfig(**config)
+    envs = ReturningEnvs(make(name, num_envs, seed, **(options or {})), config=config, seed=seed)
+    agent = ArchiveAgent(
+        envs.single_action_space,
+        num_envs,
+        archive=envs.archive,
+        repeat_probability=config.repeat_probability,
+        seed=seed,
+    )
+    return envs, agent, Loop(agent, envs)
+
+
+def run(loop, steps):
+    """Steps until so many were made; returns what they brought."""
+    return [progress for progress, _ in zip(loop, range(steps), strict=False)]
+
+
+def same(run, other):
+    return all(
+        np.array_equal(a, b)
+        for mine, theirs in zip(run, other, strict=True)
+        for a, b in zip(
+            (*mine.step, mine.info["score"]), (*theirs.step, theirs.info["score"]), strict=True
+        )
+    )
+
+
+def test_the_treasure_of_a_deep_sea_is_found():
+    envs, agent, loop = made("deep-sea", 8, options={"size": 20}, explore_steps=10)
+    loop.begin()
+    run(loop, 3000)
+    assert len(envs.archive) == 210  # every place that a diver can be at
+    best = envs.archive.best
+    assert best.score == pytest.approx(0.99)
+    assert agent.status()["score_best"] == best.score
+    _, actions = envs.archive.trajectories.actions_to(best.node)
+    assert len(actions) == best.length == 20
+
+
+def test_an_exploration_is_an_episode_to_the_agent():
+    _, _, loop = made("deep-sea", 4, explore_steps=3)
+    loop.begin()
+    seen = run(loop, 200)
+    over = np.zeros(4, bool)
+    for progress in seen:
+        np.testing.assert_array_equal(progress.stepped, ~over)
+        assert not progress.step.reward[over].any()
+        assert not progress.step.done[over].any()
+        over = progress.step.done
+    lengths = np.diff(np.flatnonzero([progress.step.done[0] for progress in seen]))
+    assert lengths.max() == 4  # three steps, and one that goes back
+    assert any(progress.step.terminated.any() for progress in seen)
+
+
+def test_a_score_is_that_since_the_true_beginning():
+    envs, _, loop = made("deep-sea", 4, options={"size": 6}, explore_steps=3)
+    loop.begin()
+    before = np.zeros(4)
+    for progress in run(loop, 300):
+        score, stepped = progress.info["score"], progress.stepped
+        np.testing.assert_allclose(score[stepped], (before + progress.step.reward)[stepped])
+        returned = envs.archive.score[envs._cell[~stepped]]
+        np.testing.assert_array_equal(score[~stepped], returned)
+        before = score
+    assert (before != 0).any()
+
+
+def test_going_on_from_a_saved_state_is_going_on():
+    envs, agent, loop = made("deep-sea", 4, explore_steps=5)
+    loop.begin()
+    run(loop, 100)
+    state = copy.deepcopy((envs.state_dict(), agent.save(None), loop.state_dict()))
+    rest = run(loop, 100)
+    other_envs, other_agent, other_loop = made("deep-sea", 4, seed=9, explore_steps=5)
+    other_envs.load_state_dict(state[0])
+    assert other_agent.load(None, state[1])
+    other_loop.load_state_dict(state[2])
+    assert same(run(other_loop, 100), rest)
+    assert agent.status() == other_agent.status()
+
+
+def test_trajectories_lead_to_the_same_state_bit_by_bit():
+    envs, _, loop = made(
+        "MontezumaRevenge", 4, options={"num_workers": 1}, explore_steps=20, cell_levels=16
+    )
+    loop.begin()
+    run(loop, 150)
+    archive = envs.archive
+    numbers = len(archive.trajectories)
+    envs.state_dict()  # drops trajectories that lead nowhere
+    assert len(archive.trajectories) <= numbers
+    assert archive.length.max() > 20  # reached by several explorations
+    envs.close()
+    fresh = make("MontezumaRevenge", 1, 7, num_workers=1)
+    fresh.reset()
+    (everywhere,) = (np.ones(1, bool),)
+    longest = np.argsort(archive.length)[-5:]
+    for cell in [0, *longest.tolist()]:
+        root, actions = archive.trajectories.actions_to(int(archive.node[cell]))
+        assert len(actions) == archive.length[cell]
+        fresh.restore(everywhere, [envs.roots[root]])
+        for action in actions:
+            fresh.step(np.array([action]))
+        # The whole emulator: memory, registers and counters.
+        assert fresh.snapshots(everywhere) == [archive.snapshots[cell]]
+    fresh.close()
+
+
+def test_a_lost_life_ends_an_exploration():
+    envs, _, loop = made("MontezumaRevenge", 4, options={"num_workers": 1}, explore_steps=400)
+    info = loop.begin()
+    lives, lost = info["lives"], 0
+    for progress in run(loop, 250):
+        fewer = progress.stepped & (progress.info["lives"] < lives)
+        assert (progress.step.done >= fewer).all()
+        lost += fewer.sum()
+        lives = progress.info["lives"].copy()
+    envs.close()
+    assert lost > 0
+
+
+def test_actions_that_fill_no_byte():
+    with pytest.raises(TypeError, match="needs Discrete actions, of 256 at most, got Box"):
+        ArchiveAgent(
+            gym.spaces.Box(-1, 1, (2,)),
+            2,
+            archive=made("deep-sea", 1)[0].archive,
+            repeat_probability=0.5,
+            seed=0,
+        )
+
+
+def test_actions_are_repeated():
+    _, agent, loop = made("deep-sea", 64, repeat_probability=0.9)
+    loop.begin()
+    actions = np.array([agent.act() for _ in range(500)])
+    # One of two actions anew in a tenth of the cases: a twentieth changes.
+    changed = (actions[1:] != actions[:-1]).mean()
+    assert abs(changed - 0.05) < 0.005
