@@ -24,13 +24,14 @@ from ngu.console import log_to_console
 from ngu.evaluation import Episode, Recording, play
 from ngu.parsing import parse
 from ngu.pictures import draws, pictures
-from ngu.players import FamilyPlayer, Player, PPOPlayer, RandomPlayer
+from ngu.players import FamilyPlayer, Player, PPOPlayer, RandomPlayer, TrajectoryPlayer
 from ngu.policy_table import policy_row, print_table
 from ngu.run_folder import RunFolder
 from ngu.seeding import Seeds
 from ngu.session import make_envs
 from ngu.settings import SettingsError, TrainSettings, resolve_device
 from ngu.video import check_video, compose, write_video
+from ngu_envs import is_restorable
 
 logger = logging.getLogger("ngu")
 
@@ -64,7 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     parser.add_argument(
-        "--episodes", type=_at_least(1), default=4, metavar="N", help="of each policy (%(default)s)"
+        "--episodes",
+        type=_at_least(1),
+        metavar="N",
+        help="of each policy (4; of an archive's best trajectory 1)",
     )
     parser.add_argument(
         "--policies",
@@ -160,6 +164,9 @@ def _evaluate(known: argparse.Namespace) -> int:
     shown = policies[-1] if known.video_policy is None else known.video_policy
     if shown not in policies:
         raise SettingsError(f"--video-policy must be one of those played, {policies}, got {shown}")
+    if settings.agent == "archive" and (known.episodes or 1) > 1:
+        raise SettingsError("--episodes must be 1: an archive's trajectory is the same every time")
+    known.episodes = known.episodes or (1 if settings.agent == "archive" else 4)
     path, state = folder.checkpoints.latest()
     slots = len(policies) * known.episodes
     envs = _make_envs(settings, min(slots, max(MOST_ENVS, len(policies))), known.seed)
@@ -224,6 +231,8 @@ def _named(policies: Sequence[int], settings: TrainSettings) -> str:
         return "random actions"
     if settings.agent == "ppo":
         return "its policy"
+    if settings.agent == "archive":
+        return "its best trajectory"
     count = settings.learning.num_policies
     if len(policies) == count:
         return f"each of the {count} policies"
@@ -243,8 +252,14 @@ def _player(
 ) -> Player:
     if settings.agent == "random":
         return RandomPlayer(envs, seed=known.seed)
-    state, device = state["session"]["agent"], resolve_device(settings.device)
+    whole, device = state["session"], resolve_device(settings.device)
+    state = whole["agent"]
     try:
+        if settings.agent == "archive":
+            assert is_restorable(envs)
+            player = TrajectoryPlayer(envs, whole["envs"])
+            known.max_steps = min(known.max_steps, player.length)
+            return player
         if settings.agent == "ppo":
             return PPOPlayer(envs, settings, state, seed=known.seed, device=device)
         return FamilyPlayer(

@@ -51,7 +51,7 @@ class Recording:
     """What `novelty_name` names, of the states reached; empty where none is computed."""
 
     def begin(self, envs: VectorEnv) -> None:
-        """Note where the episode begins, right after the environments were reset."""
+        """Note where the episode begins, before its first step."""
         if isinstance(envs, RestorableVectorEnv):
             self.initial_state = envs.state_dict()
 
@@ -123,10 +123,10 @@ def _play_round(
     # Environments without a slot of their own play along, uncounted.
     policies = np.resize(slots, num_envs)
     observation, info = envs.reset()
-    if recording is not None:
-        recording.begin(envs)
     measure = _Progress(envs, info)
     player.begin(observation, policies)
+    if recording is not None:
+        recording.begin(envs)
     total_reward = np.zeros(num_envs)
     sums: dict[str, np.ndarray] = {}
     for length in range(1, max_steps + 1):

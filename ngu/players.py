@@ -21,11 +21,13 @@ from ngu.precision import resolve_precision
 from ngu.seeding import Seeds
 from ngu.settings import TrainSettings
 from ngu_agents.acting import Actor
+from ngu_agents.archive.returning import best_trajectory
 from ngu_agents.base import Step
 from ngu_agents.networks import make_network
 from ngu_agents.ppo_acting import PPOActor
 from ngu_agents.ppo_network import make_actor_critic
 from ngu_agents.random_agent import RandomAgent
+from ngu_envs import RestorableVectorEnv
 
 Figures = dict[str, np.ndarray]
 
@@ -69,6 +71,40 @@ class RandomPlayer:
     def act(self) -> np.ndarray:
         """Actions [E], uniformly drawn."""
         return self._agent.act()
+
+    def observe(self, step: Step, playing: np.ndarray) -> Figures:
+        """No figures."""
+        return {}
+
+
+class TrajectoryPlayer:
+    """Plays the best trajectory of an archive once more, from where it began.
+
+    Args:
+        envs: Environments that can go back, made with the run's settings.
+        state: Of the run's environments, as a checkpoint holds it.
+
+    Raises:
+        KeyError, ValueError: The state is not of an archive's run.
+    """
+
+    def __init__(self, envs: RestorableVectorEnv, state: Mapping[str, Any]) -> None:
+        self._envs = envs
+        self._root, actions = best_trajectory(state)
+        self._actions = np.frombuffer(actions, np.uint8).astype(np.int64)
+        self.length = len(self._actions)
+
+    def begin(self, observation: np.ndarray, policies: np.ndarray) -> None:
+        """Go to where the trajectory began, in all environments."""
+        num_envs = self._envs.num_envs
+        self._envs.restore(np.ones(num_envs, dtype=bool), [self._root] * num_envs)
+        self._played = 0
+
+    def act(self) -> np.ndarray:
+        """The trajectory's next action, [E]."""
+        action = self._actions[self._played]
+        self._played += 1
+        return np.full(self._envs.num_envs, action)
 
     def observe(self, step: Step, playing: np.ndarray) -> Figures:
         """No figures."""

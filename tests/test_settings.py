@@ -151,7 +151,7 @@ BAD_WORDS = [
     (["--env", ""], "no environment is called ''"),
     (["--env", "Blackjack-v1"], "Blackjack-v1 observes Tuple"),
     (["--env"], "^--env needs a value$"),
-    (["--agent", "rnd"], "^agent must be one of ngu, ppo, random, got 'rnd'$"),
+    (["--agent", "rnd"], "^agent must be one of ngu, ppo, archive, random, got 'rnd'$"),
     (["--bonus", "rdn"], "^bonus must be one of ngu, rnd, icm, .*, none, got 'rdn'$"),
     (["--bonus", "rnd", "--novelty.neighbours", 3], "no option --novelty.neighbours;"),
     (["--bonus", "none", "--novelty.epsilon", 3], "no option --novelty.epsilon;"),

@@ -11,3 +11,4 @@ from ngu_envs.make import known_names as known_names
 from ngu_envs.make import make as make
 from ngu_envs.noisy_tv import NoisyTVConfig as NoisyTVConfig
 from ngu_envs.rooms import RoomCounter as RoomCounter
+from ngu_envs.vectorized import RestorableVectorEnv as RestorableVectorEnv

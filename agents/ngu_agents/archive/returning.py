@@ -5,6 +5,7 @@ Source: Ecoffet et al., "First return, then explore" (arXiv 2004.12919).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from ngu.seeding import Seeds, generator_state, set_generator_state
 from ngu_agents.archive.archive import Archive, Reached
 from ngu_agents.archive.cells import DownscaledCells
 from ngu_agents.archive.config import ArchiveConfig
+from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_agents.archive.trajectories import NO_PARENT
 
 
@@ -212,3 +214,19 @@ class ReturningEnvs(VectorWrapper):
             "node": self._node,
             "lives": self._lives,
         }
+
+
+def best_trajectory(state: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """The way to the highest score, from the state of environments with an archive.
+
+    Args:
+        state: what :meth:`ReturningEnvs.state_dict` returned.
+
+    Returns:
+        The snapshot that the trajectory begins at, and its actions, a byte each.
+    """
+    archive = Archive(memory=0)
+    none = SnapshotStore(0, None).state_dict()
+    archive.load_state_dict({**state["archive"], "snapshots": none})
+    root, actions = archive.trajectories.actions_to(archive.best.node)
+    return state["roots"][str(root)].tobytes(), actions

@@ -70,7 +70,7 @@ def test_a_score_is_that_since_the_true_beginning():
     envs, _, loop = made("deep-sea", 4, options={"size": 6}, explore_steps=3)
     loop.begin()
     before = np.zeros(4)
-    for progress in run(loop, 300):
+    for progress, _ in zip(loop, range(300), strict=False):
         score, stepped = progress.info["score"], progress.stepped
         np.testing.assert_allclose(score[stepped], (before + progress.step.reward)[stepped])
         returned = envs.archive.score[envs._cell[~stepped]]
