@@ -61,6 +61,8 @@ def runs(tmp_path_factory):
             "unpaid": ["--env", "deep-sea", "--bonus", "none", "--frames", "30"],
         }.items()
     ]
+    sea = ["--env=deep-sea", "--options.size", "5", "--agent", "archive", "--frames", "2000"]
+    commands.append([*common[2:], *sea, "--run-dir", "archive"])
     others = {"random": ["--frames", "30"], "ppo": ["--learning.features", "16", "--frames", "600"]}
     commands += [
         [*common[2:], "--env=disco-maze", "--agent", name, *arguments, "--run-dir", name]
@@ -279,6 +281,13 @@ def test_the_policy_of_ppo_is_played(runs, outcome, tmp_path):
     assert row["intrinsic_reward"] > 0
 
 
+def test_the_best_trajectory_of_an_archive_is_played(runs, outcome, tmp_path):
+    (row,) = outcome(runs / "archive", "--video", tmp_path / "a.gif")["policies"]
+    assert (row["policy"], row["episodes"], row["episodes_cut"]) == (None, 1, 0)
+    assert row["episode_return"] == pytest.approx(0.99)
+    assert row["episode_length"] == 5
+
+
 def test_damaged_checkpoint_is_passed_over_and_no_replay_is_read(copied, outcome):
     run = copied()
     shutil.rmtree(run / "checkpoints" / "replay")
@@ -372,6 +381,7 @@ def test_registered_environments_draw_themselves():
             r"--video-policy must be one of those played, [1], got 3",
         ),
         ("random", ["--policies", "0"], "the random agent has no family"),
+        ("archive", ["--episodes", "2"], "an archive's trajectory is the same every time"),
     ],
 )
 def test_errors_are_one_sentence(runs, capsys, name, arguments, sentence):

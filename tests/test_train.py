@@ -382,6 +382,41 @@ def test_the_random_agent_and_environments_that_cannot_be_restored_go_on_too(tra
     assert rows[-1]["episode_return"] > 0
 
 
+def test_an_archive_goes_on_as_if_nothing_had_been(trainings, tmp_path):
+    words = ["--env", "deep-sea", "--agent", "archive", "--options.size", 6, *SHORT]
+    runs = {name: tmp_path / name for name in ("stopped", "whole")}
+    for name, frames in (("stopped", 300), ("whole", 600)):
+        output = tmp_path / f"{name} output"
+        run = ["--frames", frames, "--run-dir", runs[name]]
+        assert trainings.run(*words, *run, output=output) == 0, output.read_text()
+    assert trainings.run("--resume", runs["stopped"], "--frames", 600, output=output) == 0
+    assert rows_of(runs["stopped"]) == rows_of(runs["whole"])
+    last = rows_of(runs["whole"])[-1]
+    assert last["cells"] > 10
+    assert last["episode_return"] is None  # what it explores begins anywhere
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--env", "CartPole-v1"], "goes back to saved states, which CartPole-v1 has none of"),
+        (["--env", "disco-maze"], "disco-maze draws chance at its steps; Atari games without"),
+        (
+            ["--env", "Pong", "--options.protocol", "sticky"],
+            "without sticky actions (--options.protocol paper) and deep-sea do not",
+        ),
+        (["--env", "deep-sea", "--learning.spill_folder", "nowhere"], "must be a folder that"),
+        (["--env", "deep-sea", "--learning.explore_steps", 0], "explore_steps must be at least 1"),
+        (["--env", "deep-sea", "--novelty.epsilon", 3], "no option --novelty.epsilon"),
+    ],
+)
+def test_what_an_archive_cannot_do(command, tmp_path, words, sentence):
+    code, said = command("--agent", "archive", *words, "--run-dir", "run")
+    assert code == 2
+    assert sentence in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_help_and_print_config_end_well(command, capsys, tmp_path):
     for words, expected in (
         (["--help"], "Environments that step together."),
