@@ -125,6 +125,33 @@ class Archive:
             self._ended = self._ended._replace(node=int(numbers[self._ended.node]))
         return numbers[nodes]
 
+    def regroup(self, groups: Int[np.ndarray, " N"], names: list[bytes]) -> None:
+        """Let cells fall together: of each group stays the best state, and all visits.
+
+        Args:
+            groups: the new number of each of the N cells.
+            names: of the new cells.
+
+        Raises:
+            OSError: there is no place for the snapshots.
+        """
+        order = np.lexsort((self.length, -self.score, groups))
+        _, firsts = np.unique(groups[order], return_index=True)
+        best = order[firsts]
+        visits = np.bincount(groups, weights=self.visits).astype(np.int64)
+        columns = {name: values[best].copy() for name, values in self._columns.items()}
+        columns["visits"] = visits
+        self.snapshots = self.snapshots.of(best.tolist())
+        self._number = {name: cell for cell, name in enumerate(names)}
+        for name, values in columns.items():
+            self._columns[name][: len(self)] = values
+        self._tree = SumTree(self._tree.capacity)
+        self._draw_by_visits()
+
+    def _draw_by_visits(self) -> None:
+        cells = np.flatnonzero(self.visits)
+        self._tree.set(cells, 1 / np.sqrt(self.visits[cells]))
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that lasts."""
         names = np.frombuffer(b"".join(self._number), np.uint8)
@@ -146,8 +173,7 @@ class Archive:
             self._columns[name][: len(self)] = values
         self.snapshots.load_state_dict(state["snapshots"])
         self.trajectories.load_state_dict(state["trajectories"])
-        cells = np.flatnonzero(self.visits)
-        self._tree.set(cells, 1 / np.sqrt(self.visits[cells]))
+        self._draw_by_visits()
 
     def _grow(self) -> None:
         for name, values in self._columns.items():

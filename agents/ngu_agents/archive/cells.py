@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from jaxtyping import Bool
 
 from ngu.spaces import ObservationSpec
 
@@ -47,8 +48,11 @@ class DownscaledCells:
         self._bound = np.float32(1 / spec.scale)
         self.size = self._rows.shape[0] * self._columns.shape[1]
 
-    def __call__(self, observations: np.ndarray) -> list[bytes]:
-        """Names [E], ``size`` bytes each, of the cells of observations [E, ...]."""
+    def __call__(self, observations: np.ndarray, where: Bool[np.ndarray, " E"]) -> list[bytes]:
+        """Names [E], ``size`` bytes each, of the cells of observations [E, ...].
+
+        They are right everywhere, not only in ``where``.
+        """
         if self._channel_axis is not None:
             observations = np.take(observations, -1, axis=self._channel_axis + 1)
         averages = self._rows @ observations.astype(np.float32) @ self._columns

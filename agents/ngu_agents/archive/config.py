@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
 class ArchiveConfig:
     """What a cell is, and how the agent sets out from one."""
 
+    cells: Literal["downscaled", "latent"] = "downscaled"
+    """Which states are taken for the same: those of equal small pictures, or of near embeddings by
+    inverse dynamics."""
     cell_width: int = 11
-    """Columns that a picture is averaged to; states of equal cells are taken for the same."""
+    """Columns that a picture is averaged to."""
     cell_height: int = 8
     """Rows that a picture is averaged to."""
     cell_levels: int = 8
     """Shades of grey that an average is rounded down to."""
+    latent_growth: float = 7.0
+    """Latent cells that a thousand steps are to add; the radius of a cell follows."""
+    latent_regroup_steps: int = 20_000
+    """Steps after which latent cells are grouped anew by the newest embedding; then as many more,
+    then twice as many, and so on."""
     explore_steps: int = 100
     """Steps after which the agent goes back to a cell; a lost life or an episode's end comes
     first."""
@@ -26,7 +35,11 @@ class ArchiveConfig:
     """Where that file is; by default in the system's folder for temporary files."""
 
     def __post_init__(self) -> None:
-        for name in ("cell_width", "cell_height", "explore_steps"):
+        if self.cells not in ("downscaled", "latent"):
+            raise ValueError(f"cells must be 'downscaled' or 'latent', got {self.cells!r}")
+        if not self.latent_growth > 0:
+            raise ValueError(f"latent_growth must be above 0, got {self.latent_growth}")
+        for name in ("latent_regroup_steps", "cell_width", "cell_height", "explore_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 2 <= self.cell_levels <= 256:

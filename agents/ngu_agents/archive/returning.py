@@ -15,6 +15,7 @@ from ngu.seeding import Seeds, generator_state, set_generator_state
 from ngu_agents.archive.archive import Archive, Reached
 from ngu_agents.archive.cells import DownscaledCells
 from ngu_agents.archive.config import ArchiveConfig
+from ngu_agents.archive.latent import LatentCells, name_of
 from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_agents.archive.trajectories import NO_PARENT
 
@@ -62,12 +63,7 @@ class ReturningEnvs(VectorWrapper):
         super().__init__(envs)
         self.archive = Archive(memory=int(config.memory_gb * 1e9), spill_folder=config.spill_folder)
         self._returning_envs: Snapshots = envs  # pyright: ignore[reportAttributeAccessIssue]
-        self._cells = DownscaledCells(
-            envs.single_observation_space,
-            width=config.cell_width,
-            height=config.cell_height,
-            levels=config.cell_levels,
-        )
+        self._cells = _cells(envs, config, seed)
         self._explore_steps = config.explore_steps
         self._generator = Seeds(seed).numpy("archive")
         num_envs = envs.num_envs
@@ -79,6 +75,8 @@ class ReturningEnvs(VectorWrapper):
         self._node = np.zeros(num_envs, dtype=np.int64)
         self._lives = np.zeros(num_envs, dtype=np.int64)
         self._actions = [bytearray() for _ in range(num_envs)]
+        space = envs.observation_space
+        self._observation = np.zeros(space.shape or (), space.dtype)
         self.roots: dict[int, bytes] = {}
 
     def reset(
@@ -96,6 +94,7 @@ class ReturningEnvs(VectorWrapper):
         self._lives[:] = info.get("lives", 0)
         self._cell[:] = -1
         self._remember(observation, everywhere)
+        self._observation = observation.copy()
         return observation, info | {"score": self._score.copy()}
 
     def step(
@@ -109,6 +108,10 @@ class ReturningEnvs(VectorWrapper):
         self._explored += exploring
         for env in np.flatnonzero(exploring):
             self._actions[env].append(int(actions[env]))
+        if isinstance(self._cells, LatentCells):
+            self._cells.observe(self._observation, actions, observation, exploring)
+            if self._cells.regrouping_due:
+                self._regroup(self._cells)
         died = terminated | truncated | (info.get("lives", self._lives) < self._lives)
         self._remember(observation, exploring & ~died)
         for env in np.flatnonzero(exploring & terminated).tolist():
@@ -116,6 +119,7 @@ class ReturningEnvs(VectorWrapper):
         over = exploring & (died | (self._explored >= self._explore_steps))
         if not exploring.all():
             self._return(~exploring, observation, info)
+        self._observation = observation.copy()
         self._lives[:] = info.get("lives", self._lives)
         self._over = over
         terminated = terminated & exploring
@@ -137,9 +141,14 @@ class ReturningEnvs(VectorWrapper):
         for env in np.flatnonzero(where):
             self._actions[env].clear()
 
+    def _regroup(self, cells: LatentCells) -> None:
+        groups = cells.regroup()
+        self.archive.regroup(groups, [name_of(centre) for centre in range(groups.max() + 1)])
+        self._cell = groups[self._cell]
+
     def _remember(self, observation: np.ndarray, where: np.ndarray) -> None:
         """Take the states in ``where`` into the archive where they improve it; count visits."""
-        names = self._cells(observation)
+        names = self._cells(observation, where)
         archive = self.archive
         better = np.array(
             [
@@ -186,6 +195,7 @@ class ReturningEnvs(VectorWrapper):
         return {
             "envs": self._returning_envs.state_dict(),
             "archive": self.archive.state_dict(),
+            "cells": self._cells.state_dict() if isinstance(self._cells, LatentCells) else None,
             "roots": {
                 str(node): np.frombuffer(root, np.uint8) for node, root in self.roots.items()
             },
@@ -198,6 +208,8 @@ class ReturningEnvs(VectorWrapper):
         """Go on where :meth:`state_dict` was taken."""
         self._returning_envs.load_state_dict(state["envs"])
         self.archive.load_state_dict(state["archive"])
+        if isinstance(self._cells, LatentCells):
+            self._cells.load_state_dict(state["cells"])
         self.roots = {int(node): root.tobytes() for node, root in state["roots"].items()}
         set_generator_state(self._generator, state["generator"])
         self._actions = [bytearray(piece.tobytes()) for piece in state["actions"]]
@@ -213,7 +225,25 @@ class ReturningEnvs(VectorWrapper):
             "cell": self._cell,
             "node": self._node,
             "lives": self._lives,
+            "observation": self._observation,
         }
+
+
+def _cells(envs: VectorEnv, config: ArchiveConfig, seed: int) -> DownscaledCells | LatentCells:
+    if config.cells == "latent":
+        return LatentCells(
+            envs.single_observation_space,
+            envs.single_action_space,
+            growth=config.latent_growth,
+            regroup_steps=config.latent_regroup_steps,
+            seed=seed,
+        )
+    return DownscaledCells(
+        envs.single_observation_space,
+        width=config.cell_width,
+        height=config.cell_height,
+        levels=config.cell_levels,
+    )
 
 
 def best_trajectory(state: Mapping[str, Any]) -> tuple[bytes, bytes]:

@@ -63,6 +63,17 @@ class SnapshotStore:
             self._held[cell] = held
         self.nbytes = others
 
+    def of(self, cells: list[int]) -> SnapshotStore:
+        """A store of these cells' snapshots alone, in this order.
+
+        Raises:
+            OSError: the disk has no place for them.
+        """
+        store = SnapshotStore(self._limit, self._folder)
+        for place, cell in enumerate(cells):
+            store[place] = self[cell]
+        return store
+
     def state_dict(self) -> dict[str, Any]:
         """All snapshots, one after the other, and where each ends."""
         snapshots = [self[cell] for cell in range(len(self))]

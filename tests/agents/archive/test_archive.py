@@ -116,6 +116,8 @@ def test_a_folder_that_is_not_there():
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
+        ({"latent_growth": 0.0}, "latent_growth must be above 0, got 0"),
+        ({"latent_regroup_steps": 0}, "latent_regroup_steps must be at least 1"),
         ({"cell_width": 0}, "cell_width must be at least 1, got 0"),
         ({"explore_steps": 0}, "explore_steps must be at least 1"),
         ({"cell_levels": 1}, "cell_levels must lie in"),

@@ -4,6 +4,8 @@ import pytest
 
 from ngu_agents.archive.cells import DownscaledCells, area_averages
 
+EVERYWHERE = np.ones(1, dtype=bool)
+
 
 def pictures(*shape):
     return gym.spaces.Box(0, 255, shape, np.uint8)
@@ -19,32 +21,33 @@ def test_a_cell_is_its_averages_rounded_down():
     picture = np.zeros((1, 1, 40, 40), np.uint8)
     picture[..., :20] = 128  # half of the bound: shade 4 of 8
     picture[..., 20:] = 127
-    assert cells(picture) == [bytes([4, 3])]
+    assert cells(picture, EVERYWHERE) == [bytes([4, 3])]
     assert cells.size == 2
 
 
 @pytest.mark.parametrize("shade", range(0, 256, 5))
 def test_equal_shades_are_not_torn_by_rounding(shade):
     cells = DownscaledCells(pictures(1, 84, 84), width=11, height=8, levels=8)
-    (name,) = cells(np.full((1, 1, 84, 84), shade, np.uint8))
+    (name,) = cells(np.full((1, 1, 84, 84), shade, np.uint8), EVERYWHERE)
     assert set(name) == {min(7, int(shade / 255 * 8 + 1e-3))}
 
 
 def test_the_last_channel_is_read():
     generator = np.random.default_rng(0)
     stack = generator.integers(256, size=(3, 4, 84, 84), dtype=np.uint8)
+    everywhere = np.ones(3, bool)
     settings = {"width": 11, "height": 8, "levels": 8}
-    single = DownscaledCells(pictures(1, 84, 84), **settings)(stack[:, -1:])
-    assert DownscaledCells(pictures(4, 84, 84), **settings)(stack) == single
+    single = DownscaledCells(pictures(1, 84, 84), **settings)(stack[:, -1:], everywhere)
+    assert DownscaledCells(pictures(4, 84, 84), **settings)(stack, everywhere) == single
     last = DownscaledCells(pictures(84, 84, 4), **settings)
-    assert last(np.moveaxis(stack, 1, -1)) == single
-    assert DownscaledCells(pictures(84, 84), **settings)(stack[:, -1]) == single
+    assert last(np.moveaxis(stack, 1, -1), everywhere) == single
+    assert DownscaledCells(pictures(84, 84), **settings)(stack[:, -1], everywhere) == single
 
 
 def test_small_grids_keep_every_place():
     cells = DownscaledCells(gym.spaces.Box(0, 1, (1, 5, 5), np.uint8), width=11, height=8, levels=8)
     places = np.eye(25, dtype=np.uint8).reshape(25, 1, 5, 5)
-    assert len(set(cells(places))) == 25
+    assert len(set(cells(places, np.ones(25, bool)))) == 25
 
 
 def test_vectors_are_refused():

@@ -79,13 +79,15 @@ def test_a_score_is_that_since_the_true_beginning():
     assert (before != 0).any()
 
 
-def test_going_on_from_a_saved_state_is_going_on():
-    envs, agent, loop = made("deep-sea", 4, explore_steps=5)
+@pytest.mark.parametrize("cells", ["downscaled", "latent"])
+def test_going_on_from_a_saved_state_is_going_on(cells):
+    config = {"explore_steps": 5, "cells": cells, "latent_regroup_steps": 600}
+    envs, agent, loop = made("deep-sea", 4, **config)
     loop.begin()
-    run(loop, 100)
+    run(loop, 140)
     state = copy.deepcopy((envs.state_dict(), agent.save(None), loop.state_dict()))
     rest = run(loop, 100)
-    other_envs, other_agent, other_loop = made("deep-sea", 4, seed=9, explore_steps=5)
+    other_envs, other_agent, other_loop = made("deep-sea", 4, seed=9, **config)
     other_envs.load_state_dict(state[0])
     assert other_agent.load(None, state[1])
     other_loop.load_state_dict(state[2])
