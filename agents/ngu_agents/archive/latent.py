@@ -7,6 +7,7 @@ what the agent controls. It is trained on the steps of the exploration.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import faiss
@@ -32,13 +33,18 @@ _TAKEN_PER_STEP = 4
 _FIRST_RADIUS = 512
 _ADJUST_STEPS = 5000
 _EMBEDDED_AT_ONCE = 256
+# Cells that grouping anew leaves at most, the radii that it tries for their number, and how near
+# that has to come.
+_KEPT_SHARE = 0.95
+_RADII_TRIED = 16
+_NEAR_ENOUGH = 0.05
 
 
 class LatentCells:
     """Names a state's cell by the nearest of the centres, or makes the state a centre.
 
-    A state is a new centre where no other lies within a radius. The radius follows the cells'
-    number, so that it grows by ``growth`` a thousand steps. Every time that as many steps have
+    A state is a new centre where no other lies within a radius. The radius follows the number of
+    cells, so that these grow by ``growth`` a thousand steps. Every time that as many steps have
     passed as before, the newest embedding takes the old one's place, and the centres are embedded
     and grouped anew.
 
@@ -83,7 +89,6 @@ class LatentCells:
         self._steps = 0
         self._trained = 0
         self._adjusted_steps = 0
-        self._adjusted_cells = 0
         self._squared_radius: float | None = None
         self._centres = faiss.IndexFlatL2(_SIZE)
         self._pictures: list[bytes] = []
@@ -137,6 +142,8 @@ class LatentCells:
     def regroup(self) -> Int[np.ndarray, " N"]:
         """Group the N cells anew, by the newest embedding of the states that they began with.
 
+        The radius is then such that as many are left as the growth asks for, if there were more.
+
         Returns:
             The new number of each cell; those that fell together have the same.
         """
@@ -144,22 +151,24 @@ class LatentCells:
         before = self._spread()
         copy_weights(self._network.embedding, self._scoring)
         assert self._squared_radius is not None
-        self._squared_radius *= self._spread() / before
-        pictures, self._pictures = self._pictures, []
+        embeddings = np.concatenate([self._embed(part) for part in self._unpacked()])
+        radius = self._squared_radius * self._spread() / before
+        wanted = min(_KEPT_SHARE * len(embeddings), self._wanted())
+        factor, rising = 4.0, None
+        groups, firsts = _cover(embeddings, radius)
+        for _ in range(_RADII_TRIED):
+            if abs(len(firsts) / wanted - 1) < _NEAR_ENOUGH:
+                break
+            rises = len(firsts) > wanted
+            if rising not in (None, rises):
+                factor **= 0.5  # the number lies between the last two radii
+            rising = rises
+            radius *= factor if rises else 1 / factor
+            groups, firsts = _cover(embeddings, radius)
+        self._squared_radius = radius
+        self._pictures = [self._pictures[cell] for cell in firsts.tolist()]
         self._centres.reset()
-        groups = np.empty(len(pictures), np.int64)
-        for first in range(0, len(pictures), _EMBEDDED_AT_ONCE):
-            part = pictures[first : first + _EMBEDDED_AT_ONCE]
-            raw = b"".join(zlib.decompress(picture) for picture in part)
-            observations = np.frombuffer(raw, self._type).reshape(len(part), *self._shape)
-            for cell, embedding in enumerate(self._embed(observations), start=first):
-                centre = self._centre(embedding[None])
-                if centre is None:
-                    centre = self._centres.ntotal
-                    self._centres.add(embedding[None])
-                    self._pictures.append(pictures[cell])
-                groups[cell] = centre
-        self._adjusted_cells = self._centres.ntotal
+        self._centres.add(embeddings[firsts])
         self._adjusted_steps = self._steps
         return groups
 
@@ -201,7 +210,7 @@ class LatentCells:
         for name, count in state["counts"].items():
             setattr(self, name, count)
 
-    _COUNTS = ("_taken", "_steps", "_trained", "_regroup_at", "_adjusted_steps", "_adjusted_cells")
+    _COUNTS = ("_taken", "_steps", "_trained", "_regroup_at", "_adjusted_steps")
 
     @torch.no_grad()
     def _embed(self, observations: np.ndarray) -> Float32[np.ndarray, "B D"]:
@@ -232,13 +241,46 @@ class LatentCells:
         self._optimisers.step({"inverse_dynamics": loss})
 
     def _adjust(self) -> None:
-        """Make the radius follow how many cells were added since the last time."""
-        passed = (self._steps - self._adjusted_steps) / 1000
-        added = (self._centres.ntotal - self._adjusted_cells) / passed
+        """Make the radius follow the number of cells."""
         if self._squared_radius is not None:
-            factor = ((added + 1) / (self._growth + 1)) ** 0.5
+            factor = (self._centres.ntotal / self._wanted()) ** 0.5
             self._squared_radius *= min(max(factor, 0.7), 1.4)
-        self._adjusted_steps, self._adjusted_cells = self._steps, self._centres.ntotal
+        self._adjusted_steps = self._steps
+
+    def _wanted(self) -> float:
+        """How many cells there are to be by now."""
+        return max(1.0, self._growth * self._steps / 1000)
+
+    def _unpacked(self) -> Iterator[np.ndarray]:
+        """The states that the cells began with, in batches."""
+        for first in range(0, len(self._pictures), _EMBEDDED_AT_ONCE):
+            part = self._pictures[first : first + _EMBEDDED_AT_ONCE]
+            raw = b"".join(zlib.decompress(picture) for picture in part)
+            yield np.frombuffer(raw, self._type).reshape(len(part), *self._shape)
+
+
+def _cover(
+    embeddings: Float32[np.ndarray, "N D"], squared_radius: float
+) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " M"]]:
+    """Let each embedding join the nearest centre before it within a radius, or be a centre.
+
+    Returns:
+        The centre of each, counted from 0, and which embeddings the centres are.
+    """
+    centres = faiss.IndexFlatL2(embeddings.shape[1])
+    groups = np.empty(len(embeddings), np.int64)
+    firsts = []
+    for number in range(len(embeddings)):
+        embedding = embeddings[number : number + 1]
+        if firsts:
+            distance, nearest = centres.search(embedding, 1)
+            if distance[0, 0] <= squared_radius:
+                groups[number] = nearest[0, 0]
+                continue
+        groups[number] = len(firsts)
+        firsts.append(number)
+        centres.add(embedding)
+    return groups, np.array(firsts)
 
 
 def name_of(centre: int) -> bytes:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from ngu_agents.archive.archive import Archive, Reached
-from ngu_agents.archive.latent import LatentCells, name_of
+from ngu_agents.archive.latent import LatentCells, _cover, name_of
 from ngu_agents.archive.trajectories import NO_PARENT
 
 SPACES = (gym.spaces.Box(0, 1, (1, 6, 6), np.uint8), gym.spaces.Discrete(4, start=2))
@@ -71,9 +71,27 @@ def test_only_what_is_asked_for_is_named():
     assert cells._centres.ntotal == before
 
 
-def test_the_radius_follows_the_growth_asked_for():
-    few, many = (cells_after(2500, growth=growth)._squared_radius for growth in (0.01, 1000.0))
-    assert few > 2 * many
+@pytest.mark.parametrize(("growth", "rises"), [(0.01, True), (1000.0, False)])
+def test_the_radius_follows_the_number_of_cells(growth, rises):
+    cells = cells_after(620, growth=growth)  # the first adjustment comes after 5,000 steps
+    before = cells._squared_radius
+    go_on(cells, 620, 630)
+    assert (cells._squared_radius > before) == rises
+
+
+def test_a_cover_by_hand():
+    points = np.zeros((5, 32), np.float32)
+    points[:, 0] = [0.0, 1.0, 3.0, 4.2, 1.9]
+    groups, firsts = _cover(points, 2.25)  # 1.5 apart
+    assert firsts.tolist() == [0, 2]
+    assert groups.tolist() == [0, 0, 1, 1, 1]
+
+
+def test_grouping_anew_leaves_as_many_as_the_growth_asks_for():
+    cells = cells_after(600, growth=2.5)
+    assert cells._centres.ntotal > 14
+    cells.regroup()
+    assert 10 <= cells._centres.ntotal <= 14  # 2.5 for each of 4.8 thousand steps
 
 
 def test_grouping_anew_keeps_apart_what_is_far():
