@@ -33,6 +33,10 @@ _TAKEN_PER_STEP = 4
 _FIRST_RADIUS = 512
 _ADJUST_STEPS = 5000
 _EMBEDDED_AT_ONCE = 256
+# Of the growth asked for the share that stays where there are too many cells, and of the cells that
+# are missing the share that an adjustment makes up for.
+_LEAST_GROWTH = 0.25
+_CORRECTED_SHARE = 0.1
 # Cells that grouping anew leaves at most, the radii that it tries for their number, and how near
 # that has to come.
 _KEPT_SHARE = 0.95
@@ -89,6 +93,7 @@ class LatentCells:
         self._steps = 0
         self._trained = 0
         self._adjusted_steps = 0
+        self._adjusted_cells = 0
         self._squared_radius: float | None = None
         self._centres = faiss.IndexFlatL2(_SIZE)
         self._pictures: list[bytes] = []
@@ -169,7 +174,7 @@ class LatentCells:
         self._pictures = [self._pictures[cell] for cell in firsts.tolist()]
         self._centres.reset()
         self._centres.add(embeddings[firsts])
-        self._adjusted_steps = self._steps
+        self._adjusted_steps, self._adjusted_cells = self._steps, len(firsts)
         return groups
 
     def state_dict(self) -> dict[str, Any]:
@@ -210,7 +215,7 @@ class LatentCells:
         for name, count in state["counts"].items():
             setattr(self, name, count)
 
-    _COUNTS = ("_taken", "_steps", "_trained", "_regroup_at", "_adjusted_steps")
+    _COUNTS = ("_taken", "_steps", "_trained", "_regroup_at", "_adjusted_steps", "_adjusted_cells")
 
     @torch.no_grad()
     def _embed(self, observations: np.ndarray) -> Float32[np.ndarray, "B D"]:
@@ -241,11 +246,19 @@ class LatentCells:
         self._optimisers.step({"inverse_dynamics": loss})
 
     def _adjust(self) -> None:
-        """Make the radius follow the number of cells."""
+        """Make the radius follow how many cells were added, and are there, against what is wanted.
+
+        More than are wanted slow the growth but do not stop it: cells that no one adds would let
+        the radius rise for ever.
+        """
+        passed = self._growth * (self._steps - self._adjusted_steps) / 1000
+        missing = self._wanted() - self._centres.ntotal
+        due = max(_LEAST_GROWTH * passed, passed + _CORRECTED_SHARE * missing)
+        added = self._centres.ntotal - self._adjusted_cells
         if self._squared_radius is not None:
-            factor = (self._centres.ntotal / self._wanted()) ** 0.5
+            factor = ((added + 1) / (due + 1)) ** 0.5
             self._squared_radius *= min(max(factor, 0.7), 1.4)
-        self._adjusted_steps = self._steps
+        self._adjusted_steps, self._adjusted_cells = self._steps, self._centres.ntotal
 
     def _wanted(self) -> float:
         """How many cells there are to be by now."""
