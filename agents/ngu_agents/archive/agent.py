@@ -29,7 +29,7 @@ class ArchiveAgent:
         seed: of its actions.
 
     Raises:
-        TypeError: the actions are not Discrete, of 256 at most.
+        TypeError: the actions are not Discrete.
     """
 
     def __init__(
@@ -41,10 +41,8 @@ class ArchiveAgent:
         repeat_probability: float,
         seed: int,
     ) -> None:
-        if not isinstance(action_space, gymnasium.spaces.Discrete) or action_space.n > 256:
-            raise TypeError(
-                f"the archive needs Discrete actions, of 256 at most, got {action_space}"
-            )
+        if not isinstance(action_space, gymnasium.spaces.Discrete):
+            raise TypeError(f"an archive's agent repeats Discrete actions, got {action_space}")
         self.stopwatch = Stopwatch()
         self._archive = archive
         self._count, self._start = int(action_space.n), int(action_space.start)

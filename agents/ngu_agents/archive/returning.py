@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
+from gymnasium.spaces import Discrete
 from gymnasium.vector import VectorEnv, VectorWrapper
 
 from ngu.seeding import Seeds, generator_state, set_generator_state
@@ -56,11 +57,16 @@ class ReturningEnvs(VectorWrapper):
         seed: of the cells' draw.
 
     Raises:
-        TypeError: observations are no pictures, or there are more actions than a byte holds.
+        TypeError: observations are no pictures, or actions not Discrete from 0 to 255 at most.
     """
 
     def __init__(self, envs: VectorEnv, *, config: ArchiveConfig, seed: int) -> None:
         super().__init__(envs)
+        space = envs.single_action_space
+        if not (isinstance(space, Discrete) and space.start >= 0 and space.start + space.n <= 256):
+            raise TypeError(
+                f"trajectories hold Discrete actions from 0 to 255 at most, got {space}"
+            )
         self.archive = Archive(memory=int(config.memory_gb * 1e9), spill_folder=config.spill_folder)
         self._returning_envs: Snapshots = envs  # pyright: ignore[reportAttributeAccessIssue]
         self._cells = _cells(envs, config, seed)

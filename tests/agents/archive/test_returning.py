@@ -135,15 +135,20 @@ def test_a_lost_life_ends_an_exploration():
     assert lost > 0
 
 
-def test_actions_that_fill_no_byte():
-    with pytest.raises(TypeError, match="needs Discrete actions, of 256 at most, got Box"):
+def test_actions_that_are_not_discrete():
+    archive = made("deep-sea", 1)[0].archive
+    with pytest.raises(TypeError, match="repeats Discrete actions, got Box"):
         ArchiveAgent(
-            gym.spaces.Box(-1, 1, (2,)),
-            2,
-            archive=made("deep-sea", 1)[0].archive,
-            repeat_probability=0.5,
-            seed=0,
+            gym.spaces.Box(-1, 1, (2,)), 2, archive=archive, repeat_probability=0.5, seed=0
         )
+
+
+@pytest.mark.parametrize("space", [gym.spaces.Discrete(257), gym.spaces.Discrete(2, start=-1)])
+def test_actions_that_fit_no_byte(space):
+    envs = make("deep-sea", 1, 0)
+    envs.single_action_space = space
+    with pytest.raises(TypeError, match="from 0 to 255 at most, got Discrete"):
+        ReturningEnvs(envs, config=ArchiveConfig(), seed=0)
 
 
 def test_actions_are_repeated():
