@@ -229,8 +229,11 @@ class AtariEnvs(RestorableVectorEnv):
 
         Returns:
             Their observations [K, frames, 84, 84] and info, [K] each.
+
+        Raises:
+            ValueError: There are not K snapshots.
         """
-        self._require_reset()
+        self._require_one_for_each(where, snapshots)
         shape = self.single_observation_space.shape or ()
         observations = np.empty((len(snapshots), *shape), np.uint8)
         records = np.empty(len(snapshots), RECORD)

@@ -116,6 +116,14 @@ class RestorableVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if not self._was_reset:
             raise gymnasium.error.ResetNeeded("call reset() before the first step()")
 
+    def _require_one_for_each(self, where: np.ndarray, snapshots: list[bytes]) -> None:
+        self._require_reset()
+        if len(snapshots) != where.sum():
+            raise ValueError(
+                f"snapshots must be one for each of {where.sum()} environments, "
+                f"got {len(snapshots)}"
+            )
+
     def state_dict(self) -> State:
         """Everything that the next steps depend on: arrays, numbers, strings."""
         raise NotImplementedError
@@ -146,7 +154,7 @@ class RestorableVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             Their observations [K, ...] and info, [K] each.
 
         Raises:
-            ValueError: One is no snapshot of such an environment.
+            ValueError: One is no snapshot of such an environment, or there are not K.
         """
         raise NotImplementedError
 
@@ -271,7 +279,7 @@ class VectorizedEnv(RestorableVectorEnv):
         self, where: np.ndarray, snapshots: list[bytes]
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Takes the environments in `where` (bool [E]) back, each to one of K snapshots."""
-        self._require_reset()
+        self._require_one_for_each(where, snapshots)
         arrays = self._arrays().values()
         size = sum(array[0].nbytes for array in arrays)
         for snapshot in snapshots:

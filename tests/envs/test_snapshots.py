@@ -79,3 +79,13 @@ def test_a_snapshot_of_something_else():
     envs.reset()
     with pytest.raises(WorkerDiedError, match="this is no snapshot of the game"):
         envs.restore(np.ones(1, bool), [b"else"])
+
+
+@pytest.mark.parametrize("name", ["Breakout", "deep-sea"])
+def test_a_snapshot_for_each(name):
+    envs = make(name, 3, 0)
+    envs.reset()
+    with pytest.raises(ValueError, match="one for each of 2 environments, got 3"):
+        envs.restore(SOME, envs.snapshots(np.ones(3, bool)))
+    envs.step(np.zeros(3, np.int64))  # nothing is owed
+    envs.close()
