@@ -60,11 +60,8 @@ def pack(arrays: dict[str, np.ndarray]) -> bytes:
 
 def read_block(descriptor: int) -> dict[str, np.ndarray] | None:
     """The arrays of a block; None where the other side has gone."""
-    length = bytearray(8)
-    if not read_into(descriptor, memoryview(length)):
-        return None
-    block = bytearray(int.from_bytes(length, "little"))
-    if not read_into(descriptor, memoryview(block)):
+    block = _read_sized(descriptor, 8)
+    if block is None:
         return None
     with np.load(io.BytesIO(block), allow_pickle=False) as file:
         return dict(file)
@@ -79,11 +76,17 @@ def read_parts(descriptor: int, count: int) -> list[bytes] | None:
     """What `join` joined; None where the other side has gone."""
     parts = []
     for _ in range(count):
-        length = bytearray(4)
-        if not read_into(descriptor, memoryview(length)):
-            return None
-        part = bytearray(int.from_bytes(length, "little"))
-        if not read_into(descriptor, memoryview(part)):
+        part = _read_sized(descriptor, 4)
+        if part is None:
             return None
         parts.append(bytes(part))
     return parts
+
+
+def _read_sized(descriptor: int, bytes_of_length: int) -> bytearray | None:
+    """What comes after its length; None where the other side has gone."""
+    length = bytearray(bytes_of_length)
+    if not read_into(descriptor, memoryview(length)):
+        return None
+    data = bytearray(int.from_bytes(length, "little"))
+    return data if read_into(descriptor, memoryview(data)) else None

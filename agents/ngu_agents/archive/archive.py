@@ -85,8 +85,8 @@ class Archive:
         if reached.improves(self._ended):
             self._ended = reached
 
-    def put(self, name: bytes, snapshot: bytes, reached: Reached) -> int:
-        """Set a cell's best state; returns the cell's number.
+    def put(self, name: bytes, snapshot: bytes, reached: Reached) -> None:
+        """Set a cell's best state.
 
         Raises:
             OSError: there is no place for the snapshot; nothing changed.
@@ -98,7 +98,6 @@ class Archive:
         self._number[name] = cell
         for column, value in zip(("score", "length", "node"), reached, strict=True):
             self._columns[column][cell] = value
-        return cell
 
     def visit(self, cells: Int[np.ndarray, " K"]) -> None:
         """Count a visit of each of these cells."""

@@ -97,7 +97,6 @@ class LatentCells:
         self._squared_radius: float | None = None
         self._centres = faiss.IndexFlatL2(_SIZE)
         self._pictures: list[bytes] = []
-        self.size = 8
 
     def __call__(self, observations: np.ndarray, where: Bool[np.ndarray, " E"]) -> list[bytes]:
         """Names [E] of the cells of observations [E, ...]; empty where they are not asked for."""
