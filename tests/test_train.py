@@ -372,14 +372,14 @@ def test_damaged_versions_are_named(finished, command, tmp_path):
 
 def test_the_random_agent_and_environments_that_cannot_be_restored_go_on_too(trainings, tmp_path):
     run, output = tmp_path / "run", tmp_path / "output"
-    words = ["--env", "CartPole-v1", "--agent", "random", *SHORT, "--run-dir", run]
+    maze = "MiniGrid-Empty-Random-5x5-v0"
+    words = ["--env", maze, "--agent", "random", *SHORT, "--run-dir", run]
     assert trainings.run(*words, "--frames", 200, output=output) == 0
     assert trainings.run("--resume", run, "--frames", 400, output=output) == 0
     assert "these environments cannot be restored: new episodes begin" in output.read_text()
     rows = rows_of(run)
     assert [row["steps"] // 50 for row in rows] == list(range(1, 9))
     assert all(row["intrinsic_reward"] is None for row in rows)
-    assert rows[-1]["episode_return"] > 0
 
 
 def test_an_archive_goes_on_as_if_nothing_had_been(trainings, tmp_path):
@@ -399,11 +399,14 @@ def test_an_archive_goes_on_as_if_nothing_had_been(trainings, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--env", "CartPole-v1"], "goes back to saved states, which CartPole-v1 has none of"),
+        (
+            ["--env", "MiniGrid-Empty-5x5-v0"],
+            "goes back to saved states, which MiniGrid-Empty-5x5-v0 has none of",
+        ),
         (["--env", "disco-maze"], "disco-maze draws chance at its steps; Atari games without"),
         (
             ["--env", "Pong", "--options.protocol", "sticky"],
-            "without sticky actions (--options.protocol paper) and deep-sea do not",
+            "without sticky actions (--options.protocol paper), deep-sea, CartPole, MountainCar",
         ),
         (["--env", "deep-sea", "--learning.spill_folder", "nowhere"], "must be a folder that"),
         (["--env", "deep-sea", "--learning.explore_steps", 0], "explore_steps must be at least 1"),

@@ -14,6 +14,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from ngu_envs.checks import require_integer
+from ngu_envs.classic_control import ClassicControl, is_classic_control
 
 GRID_PREFIXES = ("MiniGrid-", "BabyAI-")
 # Objects are numbered up to 10 (the agent), colours and door states below that.
@@ -102,7 +103,7 @@ def _check_options(spec: EnvSpec, options: dict[str, Any]) -> None:
         raise ValueError(f"{spec.id} has no option {unknown[0]!r}; it has {', '.join(known)}")
 
 
-def make_registered(spec: EnvSpec, num_envs: int, seed: int, **options: Any) -> SeededVectorEnv:
+def make_registered(spec: EnvSpec, num_envs: int, seed: int, **options: Any) -> VectorEnv:
     """Makes `num_envs` environments of a registered kind that step one after the other.
 
     Args:
@@ -117,6 +118,8 @@ def make_registered(spec: EnvSpec, num_envs: int, seed: int, **options: Any) -> 
     require_integer("num_envs", num_envs, minimum=1)
     require_integer("seed", seed, minimum=0)
     _check_options(spec, options)
+    if is_classic_control(spec):
+        return ClassicControl(num_envs, seed, spec, **options)
     wrappers: list[Callable[[gymnasium.Env], gymnasium.Wrapper]] = []
     if spec.id.startswith(GRID_PREFIXES):
         wrappers.append(GridImage)

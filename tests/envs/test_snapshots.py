@@ -12,6 +12,8 @@ SOME = np.array([True, False, True])
         ("MontezumaRevenge", {"num_workers": 2}),
         ("Breakout", {"num_workers": 1, "frame_stack": 4}),
         ("deep-sea", {}),
+        ("CartPole-v1", {}),
+        ("Acrobot-v1", {}),
     ],
 )
 def test_the_same_steps_follow(name, options):
