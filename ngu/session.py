@@ -115,14 +115,14 @@ def returning(envs: VectorEnv, settings: TrainSettings) -> ReturningEnvs:
     """
     if not is_restorable(envs):
         raise ValueError(
-            f"the archive goes back to saved states, which {settings.env} has none of; Atari games "
-            "and deep-sea can"
+            f"the archive goes back to saved states, which {settings.env} has none of; Atari "
+            "games, deep-sea, CartPole, MountainCar and Acrobot have them"
         )
     if not envs.repeatable:
         raise ValueError(
             f"the archive's trajectories must lead to the same states again, but {settings.env} "
             "draws chance at its steps; Atari games without sticky actions (--options.protocol "
-            "paper) and deep-sea do not"
+            "paper), deep-sea, CartPole, MountainCar and Acrobot do not"
         )
     return ReturningEnvs(envs, config=settings.learning, seed=settings.seed)
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float32, Float64, Int
 
+from ngu.seeding import Seeds
+from ngu_agents.archive.novelty import VisitSample, novelty_among
 from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_agents.archive.trajectories import Trajectories
 from ngu_agents.sum_tree import SumTree
 
 _FIRST_CAPACITY = 1024
+# All novelties are computed anew when there are so many times more visits.
+_REFRESH_GROWTH = 1.05
 
 
 class Reached(NamedTuple):
@@ -35,25 +39,42 @@ class Reached(NamedTuple):
 class Archive:
     """Cells by name, each with its best state so far: highest score, then fewest steps.
 
-    A cell is drawn in proportion to 1 / sqrt(visits): rarity.
+    A cell is drawn in proportion to its rarity, 1 / sqrt(visits), times its novelty if asked for.
 
     Args:
         memory: bytes of snapshots that are held in memory.
         spill_folder: where the others go.
+        by_novelty: whether the draw looks at novelty.
+        seed: of the sample of visits that novelty is measured against.
     """
 
-    def __init__(self, *, memory: int, spill_folder: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        memory: int,
+        spill_folder: str | None = None,
+        by_novelty: bool = False,
+        seed: int = 0,
+    ) -> None:
         self.trajectories = Trajectories()
         self.snapshots = SnapshotStore(memory, spill_folder)
+        self._by_novelty = by_novelty
         self._number: dict[bytes, int] = {}
         self._columns = {
             "score": np.zeros(_FIRST_CAPACITY),
             "length": np.zeros(_FIRST_CAPACITY, np.int64),
             "node": np.zeros(_FIRST_CAPACITY, np.int64),
             "visits": np.zeros(_FIRST_CAPACITY, np.int64),
+            "novelty": np.ones(_FIRST_CAPACITY),
         }
+        self._embeddings = np.zeros((_FIRST_CAPACITY, 0), np.float32)
         self._tree = SumTree(_FIRST_CAPACITY)
         self._ended: Reached | None = None
+        self._sample = VisitSample(Seeds(seed).numpy("archive visits"))
+        self._visited = np.zeros((0, 0), np.float32)
+        self._visited_scores = np.zeros(0)
+        self._refresh_at = 1.0
+        self._changed: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._number)
@@ -85,8 +106,20 @@ class Archive:
         if reached.improves(self._ended):
             self._ended = reached
 
-    def put(self, name: bytes, snapshot: bytes, reached: Reached) -> None:
+    def put(
+        self,
+        name: bytes,
+        snapshot: bytes,
+        reached: Reached,
+        embedding: Float32[np.ndarray, " D"],
+    ) -> None:
         """Set a cell's best state.
+
+        Args:
+            name: of the cell.
+            snapshot: of the state.
+            reached: how.
+            embedding: of the state; near where states are alike.
 
         Raises:
             OSError: there is no place for the snapshot; nothing changed.
@@ -98,12 +131,37 @@ class Archive:
         self._number[name] = cell
         for column, value in zip(("score", "length", "node"), reached, strict=True):
             self._columns[column][cell] = value
+        if not self._embeddings.size:
+            self._embeddings = np.zeros((len(self._embeddings), embedding.size), np.float32)
+        self._embeddings[cell] = embedding
+        if self._by_novelty:
+            self._changed.add(cell)
 
-    def visit(self, cells: Int[np.ndarray, " K"]) -> None:
-        """Count a visit of each of these cells."""
-        visits = self._columns["visits"]
-        np.add.at(visits, cells, 1)
-        self._tree.set(cells, 1 / np.sqrt(visits[cells]))
+    def visit(self, cells: Int[np.ndarray, " K"], scores: Float64[np.ndarray, " K"]) -> None:
+        """Count a visit of each of these cells, with these scores."""
+        np.add.at(self._columns["visits"], cells, 1)
+        if self._by_novelty:
+            self._sample.add(cells, scores)
+            if self._sample.count >= self._refresh_at:
+                self._refresh_at = self._sample.count * _REFRESH_GROWTH
+                self._visited = self._embeddings[self._sample.cells]
+                self._visited_scores = self._sample.scores.copy()
+                self._changed.update(range(len(self)))
+            cells = np.union1d(cells, self._compare())
+        self._weigh(cells)
+
+    def _compare(self) -> Int[np.ndarray, " K"]:
+        """Compute the novelty of the cells that have changed; returns them."""
+        changed = np.array(sorted(self._changed), np.int64)
+        self._changed.clear()
+        self._columns["novelty"][changed] = novelty_among(
+            self._visited, self._visited_scores, self._embeddings[changed], self.score[changed]
+        )
+        return changed
+
+    def _weigh(self, cells: Int[np.ndarray, " K"]) -> None:
+        cells = cells[self.visits[cells] > 0]
+        self._tree.set(cells, self.novelty[cells] / np.sqrt(self.visits[cells]))
 
     def choose(self, count: int, generator: np.random.Generator) -> Int[np.ndarray, " K"]:
         """Draw cells to go back to, with replacement."""
@@ -124,12 +182,18 @@ class Archive:
             self._ended = self._ended._replace(node=int(numbers[self._ended.node]))
         return numbers[nodes]
 
-    def regroup(self, groups: Int[np.ndarray, " N"], names: list[bytes]) -> None:
+    def regroup(
+        self,
+        groups: Int[np.ndarray, " N"],
+        names: list[bytes],
+        embeddings: Float32[np.ndarray, "M D"],
+    ) -> None:
         """Let cells fall together: of each group stays the best state, and all visits.
 
         Args:
             groups: the new number of each of the N cells.
-            names: of the new cells.
+            names: of the M new cells.
+            embeddings: of these.
 
         Raises:
             OSError: there is no place for the snapshots.
@@ -144,12 +208,12 @@ class Archive:
         self._number = {name: cell for cell, name in enumerate(names)}
         for name, values in columns.items():
             self._columns[name][: len(self)] = values
+        self._embeddings[: len(self)] = embeddings
+        self._sample.regroup(groups)
+        self._changed.clear()
+        self._refresh_at = 0.0
         self._tree = SumTree(self._tree.capacity)
-        self._draw_by_visits()
-
-    def _draw_by_visits(self) -> None:
-        cells = np.flatnonzero(self.visits)
-        self._tree.set(cells, 1 / np.sqrt(self.visits[cells]))
+        self._weigh(np.arange(len(self)))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that lasts."""
@@ -160,6 +224,11 @@ class Archive:
             "columns": {name: values[: len(self)] for name, values in self._columns.items()},
             "snapshots": self.snapshots.state_dict(),
             "trajectories": self.trajectories.state_dict(),
+            "embeddings": self._embeddings[: len(self)],
+            "sample": self._sample.state_dict(),
+            "visited": self._visited,
+            "visited_scores": self._visited_scores,
+            "refresh_at": self._refresh_at,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -172,11 +241,19 @@ class Archive:
             self._columns[name][: len(self)] = values
         self.snapshots.load_state_dict(state["snapshots"])
         self.trajectories.load_state_dict(state["trajectories"])
-        self._draw_by_visits()
+        size = state["embeddings"].shape[1]
+        self._embeddings = np.zeros((len(self._columns["score"]), size), np.float32)
+        self._embeddings[: len(self)] = state["embeddings"]
+        self._sample.load_state_dict(state["sample"])
+        self._visited, self._visited_scores = state["visited"], state["visited_scores"]
+        self._refresh_at = state["refresh_at"]
+        self._changed.clear()
+        self._weigh(np.arange(len(self)))
 
     def _grow(self) -> None:
         for name, values in self._columns.items():
             self._columns[name] = np.concatenate((values, np.zeros_like(values)))
+        self._embeddings = np.concatenate((self._embeddings, np.zeros_like(self._embeddings)))
         before = self._tree
         self._tree = SumTree(2 * before.capacity)
         self._tree.set(np.arange(before.capacity), before.leaves)

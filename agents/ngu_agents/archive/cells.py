@@ -5,61 +5,153 @@ Source: Ecoffet et al., "First return, then explore" (arXiv 2004.12919), methods
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32, Int
 
 from ngu.spaces import ObservationSpec
+
+
+class Named(NamedTuple):
+    """The cells of E states."""
+
+    names: list[bytes]
+    """E names, all of one length; empty where none was asked for."""
+    embeddings: Float32[np.ndarray, "E D"]
+    """Of the states, near where these are alike."""
+
+
+class Regrouped(NamedTuple):
+    """What N cells have become."""
+
+    groups: Int[np.ndarray, " N"]
+    """The new number of each; those that fell together have the same."""
+    names: list[bytes]
+    """Of the M new cells."""
+    embeddings: Float32[np.ndarray, "M D"]
+    """Of the states that the new cells began with."""
+
+
+@runtime_checkable
+class Cells(Protocol):
+    """Says which states count as the same, and may learn to."""
+
+    def __call__(self, observations: np.ndarray, where: Bool[np.ndarray, " E"]) -> Named:
+        """The cells of the observations [E, ...] in ``where``."""
+        ...
+
+    def observe(
+        self,
+        obs_tm1: np.ndarray,
+        action_tm1: np.ndarray,
+        obs_t: np.ndarray,
+        where: Bool[np.ndarray, " E"],
+    ) -> None:
+        """Take note of the steps [E, ...] in ``where``."""
+        ...
+
+    @property
+    def regrouping_due(self) -> bool:
+        """Whether it is time to call :meth:`regroup`."""
+        ...
+
+    def regroup(self) -> Regrouped:
+        """Group all cells anew."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that lasts."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned."""
+        ...
 
 
 class DownscaledCells:
     """Names a picture's cell by its averages over areas, rounded down to a few shades.
 
-    A grid is as small as it is: it keeps every place. Of several channels the last one is read.
+    A grid is as small as it is: it keeps every place. Of several channels the last one is read. Of
+    a vector each number is rounded down to as many levels between its bounds; one without bounds
+    is squashed to v / (1 + |v|) first. The embedding is the same before it is rounded.
 
     Args:
-        observation_space: of one environment: images or grids.
+        observation_space: of one environment: images, grids or vectors.
         width: areas in an image's row.
         height: areas in an image's column.
         levels: shades.
 
     Raises:
-        TypeError: the observations are no pictures.
+        TypeError: the observations are none of these.
     """
+
+    regrouping_due = False
 
     def __init__(
         self, observation_space: gymnasium.Space[Any], *, width: int, height: int, levels: int
     ) -> None:
         spec = ObservationSpec(observation_space)
-        if spec.kind not in ("image", "grid"):
+        if not isinstance(observation_space, gymnasium.spaces.Box):
             raise TypeError(
-                "an archive's cells are small pictures: observations must be images or grids, got "
-                f"{observation_space}"
+                "an archive's cells are small pictures: observations must be images, grids or "
+                f"vectors, got {observation_space}"
             )
-        _, rows, columns = spec.image_shape
-        self._channel_axis = spec.channel_axis
-        if spec.kind == "grid":
-            width, height = columns, rows
-        self._rows = area_averages(rows, min(height, rows))
-        self._columns = area_averages(columns, min(width, columns)).T
         self._levels = levels
-        self._bound = np.float32(1 / spec.scale)
-        self.size = self._rows.shape[0] * self._columns.shape[1]
+        self._channel_axis = spec.channel_axis
+        self._areas: tuple[np.ndarray, np.ndarray] | None = None
+        self._low, self._range = np.float32(0), np.float32(1 / spec.scale)
+        if spec.kind == "vector":
+            low = observation_space.low.astype(np.float32)
+            with np.errstate(over="ignore"):
+                span = observation_space.high.astype(np.float32) - low
+            self._bounded = np.isfinite(span) & (span > 0)
+            self._low = np.where(self._bounded, low, -1).astype(np.float32)
+            self._range = np.where(self._bounded, span, 2).astype(np.float32)
+        else:
+            _, rows, columns = spec.image_shape
+            if spec.kind == "grid":
+                width, height = columns, rows
+            self._areas = (
+                area_averages(rows, min(height, rows)),
+                area_averages(columns, min(width, columns)).T,
+            )
 
-    def __call__(self, observations: np.ndarray, where: Bool[np.ndarray, " E"]) -> list[bytes]:
-        """Names [E], ``size`` bytes each, of the cells of observations [E, ...].
-
-        They are right everywhere, not only in ``where``.
-        """
-        if self._channel_axis is not None:
-            observations = np.take(observations, -1, axis=self._channel_axis + 1)
-        averages = self._rows @ observations.astype(np.float32) @ self._columns
+    def __call__(self, observations: np.ndarray, where: Bool[np.ndarray, " E"]) -> Named:
+        """The cells of observations [E, ...]; right everywhere, not only in ``where``."""
+        values = observations.astype(np.float32)
+        if self._areas is None:
+            values = np.where(self._bounded, values, values / (1 + np.abs(values)))
+        else:
+            if self._channel_axis is not None:
+                values = np.take(values, -1, axis=self._channel_axis + 1)
+            rows, columns = self._areas
+            values = rows @ values @ columns
+        shares = ((values - self._low) / self._range).reshape(len(values), -1)
         # A touch above, so that the average of equal shades does not fall below them.
-        shades = averages * (self._levels / self._bound) + 1e-3
-        cells = np.minimum(shades, self._levels - 1).astype(np.uint8)
-        return [cell.tobytes() for cell in cells]
+        shades = np.clip(shares * self._levels + 1e-3, 0, self._levels - 1).astype(np.uint8)
+        return Named([shade.tobytes() for shade in shades], shares)
+
+    def observe(
+        self,
+        obs_tm1: np.ndarray,
+        action_tm1: np.ndarray,
+        obs_t: np.ndarray,
+        where: Bool[np.ndarray, " E"],
+    ) -> None:
+        """Nothing to learn."""
+
+    def regroup(self) -> Regrouped:
+        """Never due."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to take back."""
 
 
 def area_averages(length: int, parts: int) -> np.ndarray:

@@ -17,8 +17,10 @@ class ArchiveConfig:
     """Columns that a picture is averaged to."""
     cell_height: int = 8
     """Rows that a picture is averaged to."""
-    cell_levels: int = 8
-    """Shades of grey that an average is rounded down to."""
+    cell_levels: int = 12
+    """Shades of grey that an average is rounded down to, or levels of each number of a vector."""
+    choice: Literal["novelty", "rarity"] = "novelty"
+    """How cells to go back to are drawn: by few visits and by novelty, or by few visits alone."""
     latent_growth: float = 7.0
     """Latent cells that a thousand steps are to add; the radius of a cell follows."""
     latent_regroup_steps: int = 20_000
@@ -37,6 +39,8 @@ class ArchiveConfig:
     def __post_init__(self) -> None:
         if self.cells not in ("downscaled", "latent"):
             raise ValueError(f"cells must be 'downscaled' or 'latent', got {self.cells!r}")
+        if self.choice not in ("novelty", "rarity"):
+            raise ValueError(f"choice must be 'novelty' or 'rarity', got {self.choice!r}")
         if not self.latent_growth > 0:
             raise ValueError(f"latent_growth must be above 0, got {self.latent_growth}")
         for name in ("latent_regroup_steps", "cell_width", "cell_height", "explore_steps"):

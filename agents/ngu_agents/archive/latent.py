@@ -22,6 +22,7 @@ from ngu.novelty.optimisers import Optimisers
 from ngu.precision import autocast, resolve_precision
 from ngu.seeding import Seeds, generator_state, set_generator_state
 from ngu.spaces import ObservationSpec
+from ngu_agents.archive.cells import Named, Regrouped
 
 _SIZE = 32
 _BATCH = 64
@@ -98,20 +99,21 @@ class LatentCells:
         self._centres = faiss.IndexFlatL2(_SIZE)
         self._pictures: list[bytes] = []
 
-    def __call__(self, observations: np.ndarray, where: Bool[np.ndarray, " E"]) -> list[bytes]:
-        """Names [E] of the cells of observations [E, ...]; empty where they are not asked for."""
+    def __call__(self, observations: np.ndarray, where: Bool[np.ndarray, " E"]) -> Named:
+        """The cells of the observations [E, ...] in ``where``."""
         names = [b""] * len(where)
+        embeddings = np.zeros((len(where), _SIZE), np.float32)
         rows = np.flatnonzero(where)
         if rows.size:
-            embeddings = self._embed(observations[rows])
-            for row, embedding in zip(rows.tolist(), embeddings, strict=True):
+            embeddings[rows] = self._embed(observations[rows])
+            for row, embedding in zip(rows.tolist(), embeddings[rows], strict=True):
                 centre = self._centre(embedding[None])
                 if centre is None:
                     centre = self._centres.ntotal
                     self._centres.add(embedding[None])
                     self._pictures.append(zlib.compress(observations[row].tobytes(), level=1))
                 names[row] = name_of(centre)
-        return names
+        return Named(names, embeddings)
 
     def observe(
         self,
@@ -143,13 +145,10 @@ class LatentCells:
         """Whether it is time to call :meth:`regroup`."""
         return self._steps >= self._regroup_at and self._squared_radius is not None
 
-    def regroup(self) -> Int[np.ndarray, " N"]:
-        """Group the N cells anew, by the newest embedding of the states that they began with.
+    def regroup(self) -> Regrouped:
+        """Group all cells anew, by the newest embedding of the states that they began with.
 
         The radius is then such that as many are left as the growth asks for, if there were more.
-
-        Returns:
-            The new number of each cell; those that fell together have the same.
         """
         self._regroup_at *= 2
         before = self._spread()
@@ -174,7 +173,8 @@ class LatentCells:
         self._centres.reset()
         self._centres.add(embeddings[firsts])
         self._adjusted_steps, self._adjusted_cells = self._steps, len(firsts)
-        return groups
+        names = [name_of(centre) for centre in range(len(firsts))]
+        return Regrouped(groups, names, embeddings[firsts])
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that lasts."""

@@ -14,9 +14,9 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 
 from ngu.seeding import Seeds, generator_state, set_generator_state
 from ngu_agents.archive.archive import Archive, Reached
-from ngu_agents.archive.cells import DownscaledCells
+from ngu_agents.archive.cells import Cells, DownscaledCells
 from ngu_agents.archive.config import ArchiveConfig
-from ngu_agents.archive.latent import LatentCells, name_of
+from ngu_agents.archive.latent import LatentCells
 from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_agents.archive.trajectories import NO_PARENT
 
@@ -67,7 +67,12 @@ class ReturningEnvs(VectorWrapper):
             raise TypeError(
                 f"trajectories hold Discrete actions from 0 to 255 at most, got {space}"
             )
-        self.archive = Archive(memory=int(config.memory_gb * 1e9), spill_folder=config.spill_folder)
+        self.archive = Archive(
+            memory=int(config.memory_gb * 1e9),
+            spill_folder=config.spill_folder,
+            by_novelty=config.choice == "novelty",
+            seed=seed,
+        )
         self._returning_envs: Snapshots = envs  # pyright: ignore[reportAttributeAccessIssue]
         self._cells = _cells(envs, config, seed)
         self._explore_steps = config.explore_steps
@@ -114,10 +119,11 @@ class ReturningEnvs(VectorWrapper):
         self._explored += exploring
         for env in np.flatnonzero(exploring):
             self._actions[env].append(int(actions[env]))
-        if isinstance(self._cells, LatentCells):
-            self._cells.observe(self._observation, actions, observation, exploring)
-            if self._cells.regrouping_due:
-                self._regroup(self._cells)
+        self._cells.observe(self._observation, actions, observation, exploring)
+        if self._cells.regrouping_due:
+            regrouped = self._cells.regroup()
+            self.archive.regroup(*regrouped)
+            self._cell = regrouped.groups[self._cell]
         died = terminated | truncated | (info.get("lives", self._lives) < self._lives)
         self._remember(observation, exploring & ~died)
         for env in np.flatnonzero(exploring & terminated).tolist():
@@ -147,14 +153,9 @@ class ReturningEnvs(VectorWrapper):
         for env in np.flatnonzero(where):
             self._actions[env].clear()
 
-    def _regroup(self, cells: LatentCells) -> None:
-        groups = cells.regroup()
-        self.archive.regroup(groups, [name_of(centre) for centre in range(groups.max() + 1)])
-        self._cell = groups[self._cell]
-
     def _remember(self, observation: np.ndarray, where: np.ndarray) -> None:
         """Take the states in ``where`` into the archive where they improve it; count visits."""
-        names = self._cells(observation, where)
+        names, embeddings = self._cells(observation, where)
         archive = self.archive
         better = np.array(
             [
@@ -167,21 +168,21 @@ class ReturningEnvs(VectorWrapper):
         if better.any():
             snapshots = self._returning_envs.snapshots(better)
             for env, snapshot in zip(np.flatnonzero(better).tolist(), snapshots, strict=True):
-                self._put(env, names[env], snapshot)
-        entered = []
+                self._put(env, names[env], snapshot, embeddings[env])
+        cells = self._cell.copy()
         for env in np.flatnonzero(where).tolist():
             cell = archive.find(names[env])
             assert cell is not None
-            if cell != self._cell[env]:
-                entered.append(cell)
-                self._cell[env] = cell
-        if entered:
-            archive.visit(np.array(entered))
+            cells[env] = cell
+        entered = cells != self._cell
+        if entered.any():
+            archive.visit(cells[entered], self._score[entered])
+        self._cell = cells
 
-    def _put(self, env: int, name: bytes, snapshot: bytes) -> None:
+    def _put(self, env: int, name: bytes, snapshot: bytes, embedding: np.ndarray) -> None:
         if self.archive.improves(name, float(self._score[env]), int(self._length[env])):
             # Else another environment has reached the same cell in this step.
-            self.archive.put(name, snapshot, self._reached(env))
+            self.archive.put(name, snapshot, self._reached(env), embedding)
 
     def _reached(self, env: int) -> Reached:
         """The state that an environment is in, its trajectory in the tree from now on."""
@@ -201,7 +202,7 @@ class ReturningEnvs(VectorWrapper):
         return {
             "envs": self._returning_envs.state_dict(),
             "archive": self.archive.state_dict(),
-            "cells": self._cells.state_dict() if isinstance(self._cells, LatentCells) else None,
+            "cells": self._cells.state_dict(),
             "roots": {
                 str(node): np.frombuffer(root, np.uint8) for node, root in self.roots.items()
             },
@@ -214,8 +215,7 @@ class ReturningEnvs(VectorWrapper):
         """Go on where :meth:`state_dict` was taken."""
         self._returning_envs.load_state_dict(state["envs"])
         self.archive.load_state_dict(state["archive"])
-        if isinstance(self._cells, LatentCells):
-            self._cells.load_state_dict(state["cells"])
+        self._cells.load_state_dict(state["cells"])
         self.roots = {int(node): root.tobytes() for node, root in state["roots"].items()}
         set_generator_state(self._generator, state["generator"])
         self._actions = [bytearray(piece.tobytes()) for piece in state["actions"]]
@@ -235,7 +235,7 @@ class ReturningEnvs(VectorWrapper):
         }
 
 
-def _cells(envs: VectorEnv, config: ArchiveConfig, seed: int) -> DownscaledCells | LatentCells:
+def _cells(envs: VectorEnv, config: ArchiveConfig, seed: int) -> Cells:
     if config.cells == "latent":
         return LatentCells(
             envs.single_observation_space,

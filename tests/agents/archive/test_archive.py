@@ -7,12 +7,18 @@ from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_agents.archive.trajectories import NO_PARENT, Trajectories
 
 
-def archive_of(*cells):
-    archive = Archive(memory=1000)
+def archive_of(*cells, by_novelty=False):
+    archive = Archive(memory=1000, by_novelty=by_novelty)
     root = archive.trajectories.add(NO_PARENT, b"")
-    for name, score, length in cells:
-        archive.put(name, name * 2, Reached(score, length, root))
+    for place, (name, score, length) in enumerate(cells):
+        at = np.array([place, 0], np.float32)
+        archive.put(name, name * 2, Reached(score, length, root), at)
     return archive
+
+
+def visit(archive, *cells):
+    cells = np.array(cells)
+    archive.visit(cells, archive.score[cells])
 
 
 def test_trajectories_lead_back_to_their_root():
@@ -62,21 +68,50 @@ def test_the_best_cell():
 def test_cells_are_drawn_by_rarity():
     archive = archive_of((b"a", 0.0, 0), (b"b", 0.0, 0), (b"c", 0.0, 0))
     for cell, visits in enumerate((1, 4, 16)):
-        archive.visit(np.full(visits, cell))
+        visit(archive, *[cell] * visits)
     drawn = archive.choose(7000, np.random.default_rng(0))
     # 1 : 1/2 : 1/4; drawn from equal shares, so nearly exactly.
     np.testing.assert_allclose(np.bincount(drawn), [4000, 2000, 1000], atol=2)
 
 
-def test_it_grows_and_comes_back():
-    archive = archive_of(*((bytes(divmod(i, 256)), float(i % 7), i) for i in range(3000)))
-    archive.visit(np.arange(3000))
-    other = Archive(memory=500)  # most of it goes to the disk there
+def test_cells_near_many_visits_are_drawn_less():
+    archive = archive_of((b"a", 0.0, 0), (b"b", 0.0, 0), (b"c", 0.0, 0), by_novelty=True)
+    for _ in range(400):
+        visit(archive, 0, 1)
+    visit(archive, *[2] * 400)  # so that all are equally rare
+    archive.put(b"d", b"", Reached(0.0, 0, 0), np.array([1, 1e-3], np.float32))
+    archive.put(b"e", b"", Reached(0.0, 0, 0), np.array([100, 0], np.float32))
+    visit(archive, 3, 4)
+    drawn = np.bincount(archive.choose(10_000, np.random.default_rng(0)), minlength=5)
+    near, far = drawn[3], drawn[4]
+    assert far > 5 * near > 0
+    np.testing.assert_allclose(archive.novelty[3], archive.novelty[1], rtol=0.02)
+
+
+def test_a_new_score_makes_a_place_new():
+    archive = archive_of((b"a", 0.0, 0), (b"b", 0.0, 0), by_novelty=True)
+    for _ in range(300):
+        visit(archive, 0, 1)
+    assert archive.novelty.max() < 0.1
+    archive.put(b"a", b"", Reached(100.0, 9, 0), np.zeros(2, np.float32))
+    visit(archive, 0)
+    assert archive.novelty[0] > 5 * archive.novelty[1]
+
+
+@pytest.mark.parametrize("by_novelty", [True, False])
+def test_it_grows_and_comes_back(by_novelty):
+    archive = archive_of(
+        *((bytes(divmod(i, 256)), float(i % 7), i) for i in range(3000)), by_novelty=by_novelty
+    )
+    visit(archive, *range(3000))
+    other = Archive(memory=500, by_novelty=by_novelty)  # most of it goes to the disk there
     other.load_state_dict(archive.state_dict())
     assert other.snapshots.nbytes <= 500
     assert [other.snapshots[i] for i in range(3000)] == [archive.snapshots[i] for i in range(3000)]
     assert other.find(bytes(divmod(2999, 256))) == 2999
-    for column in ("score", "length", "node", "visits"):
+    for one in (archive, other):
+        visit(one, *range(0, 3000, 7))
+    for column in ("score", "length", "node", "visits", "novelty"):
         np.testing.assert_array_equal(getattr(other, column), getattr(archive, column))
     draws = [one.choose(50, np.random.default_rng(3)) for one in (archive, other)]
     np.testing.assert_array_equal(*draws)

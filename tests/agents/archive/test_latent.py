@@ -37,7 +37,7 @@ def go_on(cells, first, last):
     names = []
     for step in range(first, last):
         cells.observe(pictures[step], actions[step], pictures[step + 1], everywhere)
-        names.append(cells(pictures[step + 1], everywhere))
+        names.append(cells(pictures[step + 1], everywhere).names)
         if cells.regrouping_due:
             cells.regroup()
     return names
@@ -56,18 +56,18 @@ def test_a_state_has_the_same_name_every_time():
     cells = cells_after(400)
     pictures, _ = walks(8, 30, seed=5)
     everywhere = np.ones(8, bool)
-    first = [cells(picture, everywhere) for picture in pictures]
-    assert first == [cells(picture, everywhere) for picture in pictures]
+    first = [cells(picture, everywhere).names for picture in pictures]
+    assert first == [cells(picture, everywhere).names for picture in pictures]
     assert len({name for names in first for name in names}) > 5
 
 
 def test_only_what_is_asked_for_is_named():
     cells = cells_after(400)
     where = np.arange(8) < 2
-    names = cells(walks(8, 1)[0][0], where)
+    names = cells(walks(8, 1)[0][0], where).names
     assert [bool(name) for name in names] == where.tolist()
     before = cells._centres.ntotal
-    assert cells(walks(8, 1)[0][0], np.zeros(8, bool)) == [b""] * 8
+    assert cells(walks(8, 1)[0][0], np.zeros(8, bool)).names == [b""] * 8
     assert cells._centres.ntotal == before
 
 
@@ -98,7 +98,8 @@ def test_grouping_anew_keeps_apart_what_is_far():
     cells = cells_after(600)
     before = cells._centres.ntotal
     pictures = list(cells._pictures)
-    groups = cells.regroup()
+    groups, names, embeddings = cells.regroup()
+    assert names == [name_of(centre) for centre in range(len(embeddings))]
     assert groups.shape == (before,)
     assert set(groups.tolist()) == set(range(cells._centres.ntotal))
     assert len(cells._pictures) == cells._centres.ntotal <= before
@@ -136,9 +137,12 @@ def test_of_cells_that_fall_together_the_best_state_stays():
     reached = [(1.0, 5), (3.0, 9), (3.0, 8), (0.0, 1)]
     for cell, (score, length) in enumerate(reached):
         node = archive.trajectories.add(root, bytes([cell]))
-        archive.put(name_of(cell), bytes([cell]), Reached(score, length, node))
-        archive.visit(np.full(cell + 1, cell))
-    archive.regroup(np.array([0, 0, 0, 1]), [name_of(0), name_of(1)])
+        place = np.array([cell], np.float32)
+        archive.put(name_of(cell), bytes([cell]), Reached(score, length, node), place)
+        archive.visit(np.full(cell + 1, cell), np.full(cell + 1, score))
+    archive.regroup(
+        np.array([0, 0, 0, 1]), [name_of(0), name_of(1)], np.eye(2, 1, dtype=np.float32)
+    )
     assert len(archive) == 2
     assert archive[0][:2] == (3.0, 8)
     assert archive.snapshots[0] == bytes([2])

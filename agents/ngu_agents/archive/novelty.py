@@ -1,0 +1,118 @@
+"""How new a cell is: few of the states visited so far lie near it and had its score.
+
+Source: Never Give Up (arXiv 2002.06038), Algorithm 1, here over a sample of all that was visited
+in place of the episode's nearest neighbours.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64, Int
+
+from ngu.novelty.kernel import episodic_novelty
+from ngu.seeding import generator_state, set_generator_state
+
+_SAMPLE = 512
+# Algorithm 1's settings; its largest similarity is one for 10 neighbours.
+_EPSILON, _CLUSTER_DISTANCE, _PSEUDO_COUNT = 1e-3, 0.008, 1.0
+# Cells whose distances are computed at a time: they stay in the cache.
+_ROWS = 128
+
+
+class VisitSample:
+    """A uniform sample of all visits: of which cells, with which scores (Vitter's algorithm R).
+
+    Args:
+        generator: draws the sample.
+
+    Attributes:
+        count: visits so far, in the sample or not.
+    """
+
+    def __init__(self, generator: np.random.Generator) -> None:
+        self.count = 0
+        self._generator = generator
+        self._cells = np.zeros(_SAMPLE, np.int64)
+        self._scores = np.zeros(_SAMPLE)
+
+    def add(self, cells: Int[np.ndarray, " K"], scores: Float64[np.ndarray, " K"]) -> None:
+        """Take note of visits."""
+        for cell, score in zip(cells.tolist(), scores.tolist(), strict=True):
+            place = self.count
+            self.count += 1
+            if place >= _SAMPLE:
+                place = int(self._generator.integers(self.count))
+            if place < _SAMPLE:
+                self._cells[place], self._scores[place] = cell, score
+
+    @property
+    def cells(self) -> Int[np.ndarray, " M"]:
+        """Cells of the visits in the sample."""
+        return self._cells[: self.count]
+
+    @property
+    def scores(self) -> Float64[np.ndarray, " M"]:
+        """Scores that they were visited with."""
+        return self._scores[: self.count]
+
+    def regroup(self, groups: Int[np.ndarray, " N"]) -> None:
+        """Give the cells their new numbers."""
+        self._cells = groups[self._cells]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that lasts."""
+        return {
+            "count": self.count,
+            "generator": generator_state(self._generator),
+            "cells": self._cells.copy(),
+            "scores": self._scores.copy(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned."""
+        self.count = state["count"]
+        set_generator_state(self._generator, state["generator"])
+        self._cells[:], self._scores[:] = state["cells"], state["scores"]
+
+
+def novelty_among(
+    visited: Float32[np.ndarray, "M D"],
+    visited_scores: Float64[np.ndarray, " M"],
+    embeddings: Float32[np.ndarray, "N D"],
+    scores: Float64[np.ndarray, " N"],
+) -> Float64[np.ndarray, " N"]:
+    """Never Give Up's episodic novelty of cells among visits.
+
+    Only visits with the cell's own score count: with another one (a key taken, say) the same
+    picture may lead elsewhere. Distances are divided by the mean one between visits.
+
+    Args:
+        visited: embeddings of M cells visited.
+        visited_scores: what they were visited with.
+        embeddings: of N cells.
+        scores: of their best states.
+
+    Returns:
+        1 / (sqrt(sum of K) + 1) for each cell: 1 where no visit had its score.
+    """
+    mean = float(torch.from_numpy(visited).var(0, correction=0).sum()) * 2
+    found = np.full(len(embeddings), 1 / _PSEUDO_COUNT)
+    for score in np.unique(scores):
+        marks = torch.from_numpy(visited[visited_scores == score])
+        rows = np.flatnonzero(scores == score)
+        if not len(marks):
+            continue
+        for part in np.split(rows, range(_ROWS, len(rows), _ROWS)):
+            distances = torch.cdist(torch.from_numpy(embeddings[part]), marks).square_()
+            found[part] = episodic_novelty(
+                distances,
+                mean,
+                epsilon=_EPSILON,
+                cluster_distance=_CLUSTER_DISTANCE,
+                pseudo_count=_PSEUDO_COUNT,
+                max_similarity=torch.inf,
+            )
+    return found
