@@ -39,12 +39,12 @@ class Reached(NamedTuple):
 class Archive:
     """Cells by name, each with its best state so far: highest score, then fewest steps.
 
-    A cell is drawn in proportion to its rarity, 1 / sqrt(visits), times its novelty if asked for.
+    A cell is drawn in proportion to its rarity, 1 / sqrt(visits), times a power of its novelty.
 
     Args:
         memory: bytes of snapshots that are held in memory.
         spill_folder: where the others go.
-        by_novelty: whether the draw looks at novelty.
+        novelty_power: of the novelty; 0 draws by rarity alone.
         seed: of the sample of visits that novelty is measured against.
     """
 
@@ -53,12 +53,12 @@ class Archive:
         *,
         memory: int,
         spill_folder: str | None = None,
-        by_novelty: bool = False,
+        novelty_power: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.trajectories = Trajectories()
         self.snapshots = SnapshotStore(memory, spill_folder)
-        self._by_novelty = by_novelty
+        self._novelty_power = novelty_power
         self._number: dict[bytes, int] = {}
         self._columns = {
             "score": np.zeros(_FIRST_CAPACITY),
@@ -134,13 +134,13 @@ class Archive:
         if not self._embeddings.size:
             self._embeddings = np.zeros((len(self._embeddings), embedding.size), np.float32)
         self._embeddings[cell] = embedding
-        if self._by_novelty:
+        if self._novelty_power:
             self._changed.add(cell)
 
     def visit(self, cells: Int[np.ndarray, " K"], scores: Float64[np.ndarray, " K"]) -> None:
         """Count a visit of each of these cells, with these scores."""
         np.add.at(self._columns["visits"], cells, 1)
-        if self._by_novelty:
+        if self._novelty_power:
             self._sample.add(cells, scores)
             if self._sample.count >= self._refresh_at:
                 self._refresh_at = self._sample.count * _REFRESH_GROWTH
@@ -161,7 +161,8 @@ class Archive:
 
     def _weigh(self, cells: Int[np.ndarray, " K"]) -> None:
         cells = cells[self.visits[cells] > 0]
-        self._tree.set(cells, self.novelty[cells] / np.sqrt(self.visits[cells]))
+        factors = self.novelty[cells] ** self._novelty_power
+        self._tree.set(cells, factors / np.sqrt(self.visits[cells]))
 
     def choose(self, count: int, generator: np.random.Generator) -> Int[np.ndarray, " K"]:
         """Draw cells to go back to, with replacement."""

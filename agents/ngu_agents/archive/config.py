@@ -19,8 +19,9 @@ class ArchiveConfig:
     """Rows that a picture is averaged to."""
     cell_levels: int = 12
     """Shades of grey that an average is rounded down to, or levels of each number of a vector."""
-    choice: Literal["novelty", "rarity"] = "novelty"
-    """How cells to go back to are drawn: by few visits and by novelty, or by few visits alone."""
+    novelty_power: float = 3.0
+    """Power of a cell's novelty when cells to go back to are drawn; 0 draws them by rarity alone.
+    Above 1 it makes up for known places that have many cells."""
     latent_growth: float = 7.0
     """Latent cells that a thousand steps are to add; the radius of a cell follows."""
     latent_regroup_steps: int = 20_000
@@ -39,8 +40,8 @@ class ArchiveConfig:
     def __post_init__(self) -> None:
         if self.cells not in ("downscaled", "latent"):
             raise ValueError(f"cells must be 'downscaled' or 'latent', got {self.cells!r}")
-        if self.choice not in ("novelty", "rarity"):
-            raise ValueError(f"choice must be 'novelty' or 'rarity', got {self.choice!r}")
+        if not 0 <= self.novelty_power < float("inf"):
+            raise ValueError(f"novelty_power must be at least 0, got {self.novelty_power}")
         if not self.latent_growth > 0:
             raise ValueError(f"latent_growth must be above 0, got {self.latent_growth}")
         for name in ("latent_regroup_steps", "cell_width", "cell_height", "explore_steps"):

@@ -70,7 +70,7 @@ class ReturningEnvs(VectorWrapper):
         self.archive = Archive(
             memory=int(config.memory_gb * 1e9),
             spill_folder=config.spill_folder,
-            by_novelty=config.choice == "novelty",
+            novelty_power=config.novelty_power,
             seed=seed,
         )
         self._returning_envs: Snapshots = envs  # pyright: ignore[reportAttributeAccessIssue]

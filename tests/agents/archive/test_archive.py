@@ -7,8 +7,8 @@ from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_agents.archive.trajectories import NO_PARENT, Trajectories
 
 
-def archive_of(*cells, by_novelty=False):
-    archive = Archive(memory=1000, by_novelty=by_novelty)
+def archive_of(*cells, power=0.0):
+    archive = Archive(memory=1000, novelty_power=power)
     root = archive.trajectories.add(NO_PARENT, b"")
     for place, (name, score, length) in enumerate(cells):
         at = np.array([place, 0], np.float32)
@@ -75,7 +75,7 @@ def test_cells_are_drawn_by_rarity():
 
 
 def test_cells_near_many_visits_are_drawn_less():
-    archive = archive_of((b"a", 0.0, 0), (b"b", 0.0, 0), (b"c", 0.0, 0), by_novelty=True)
+    archive = archive_of((b"a", 0.0, 0), (b"b", 0.0, 0), (b"c", 0.0, 0), power=1.0)
     for _ in range(400):
         visit(archive, 0, 1)
     visit(archive, *[2] * 400)  # so that all are equally rare
@@ -89,7 +89,7 @@ def test_cells_near_many_visits_are_drawn_less():
 
 
 def test_a_new_score_makes_a_place_new():
-    archive = archive_of((b"a", 0.0, 0), (b"b", 0.0, 0), by_novelty=True)
+    archive = archive_of((b"a", 0.0, 0), (b"b", 0.0, 0), power=1.0)
     for _ in range(300):
         visit(archive, 0, 1)
     assert archive.novelty.max() < 0.1
@@ -98,13 +98,13 @@ def test_a_new_score_makes_a_place_new():
     assert archive.novelty[0] > 5 * archive.novelty[1]
 
 
-@pytest.mark.parametrize("by_novelty", [True, False])
-def test_it_grows_and_comes_back(by_novelty):
+@pytest.mark.parametrize("power", [0.0, 3.0])
+def test_it_grows_and_comes_back(power):
     archive = archive_of(
-        *((bytes(divmod(i, 256)), float(i % 7), i) for i in range(3000)), by_novelty=by_novelty
+        *((bytes(divmod(i, 256)), float(i % 7), i) for i in range(3000)), power=power
     )
     visit(archive, *range(3000))
-    other = Archive(memory=500, by_novelty=by_novelty)  # most of it goes to the disk there
+    other = Archive(memory=500, novelty_power=power)  # most of it goes to the disk there
     other.load_state_dict(archive.state_dict())
     assert other.snapshots.nbytes <= 500
     assert [other.snapshots[i] for i in range(3000)] == [archive.snapshots[i] for i in range(3000)]
@@ -151,6 +151,7 @@ def test_a_folder_that_is_not_there():
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
+        ({"novelty_power": -1.0}, "novelty_power must be at least 0, got -1"),
         ({"latent_growth": 0.0}, "latent_growth must be above 0, got 0"),
         ({"latent_regroup_steps": 0}, "latent_regroup_steps must be at least 1"),
         ({"cell_width": 0}, "cell_width must be at least 1, got 0"),
