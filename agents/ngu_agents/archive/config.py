@@ -19,7 +19,7 @@ class ArchiveConfig:
     """Rows that a picture is averaged to."""
     cell_levels: int = 12
     """Shades of grey that an average is rounded down to, or levels of each number of a vector."""
-    novelty_power: float = 3.0
+    novelty_power: float = 4.0
     """Power of a cell's novelty when cells to go back to are drawn; 0 draws them by rarity alone.
     Above 1 it makes up for known places that have many cells."""
     latent_growth: float = 7.0
