@@ -150,7 +150,7 @@ class ReturningEnvs(VectorWrapper):
         self._node[where] = self.archive.node[cells]
         self._cell[where] = cells
         self._explored[where] = 0
-        # A visit as well: else a state that is left for no other cell would be gone back to for ever.
+        # A visit as well: else a state that leads to no other cell would be drawn for ever.
         self.archive.visit(cells, self._score[where])
         for env in np.flatnonzero(where):
             self._actions[env].clear()
