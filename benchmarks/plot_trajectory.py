@@ -16,10 +16,10 @@ from PIL import Image, ImageDraw
 
 from ngu.evaluation import Recording
 from ngu.parsing import parse
+from ngu.parts import make_envs
 from ngu.pictures import pictures
 from ngu.players import TrajectoryPlayer
 from ngu.run_folder import RunFolder
-from ngu.session import make_envs
 from ngu_envs import is_restorable
 
 _WIDTH, _HEIGHT, _LINE = 240, 160, 16

@@ -23,12 +23,12 @@ from ngu.checkpoint import DamagedCheckpoint
 from ngu.console import log_to_console
 from ngu.evaluation import Episode, Recording, play
 from ngu.parsing import parse
+from ngu.parts import make_envs
 from ngu.pictures import draws, pictures
 from ngu.players import FamilyPlayer, Player, PPOPlayer, RandomPlayer, TrajectoryPlayer
 from ngu.policy_table import policy_row, print_table
 from ngu.run_folder import RunFolder
 from ngu.seeding import Seeds
-from ngu.session import make_envs
 from ngu.settings import SettingsError, TrainSettings, resolve_device
 from ngu.video import check_video, compose, write_video
 from ngu_envs import is_restorable

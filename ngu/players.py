@@ -21,7 +21,7 @@ from ngu.precision import resolve_precision
 from ngu.seeding import Seeds
 from ngu.settings import TrainSettings
 from ngu_agents.acting import Actor
-from ngu_agents.archive.returning import best_trajectory
+from ngu_agents.archive.returning import best_trajectories
 from ngu_agents.base import Step
 from ngu_agents.networks import make_network
 from ngu_agents.ppo_acting import PPOActor
@@ -90,8 +90,9 @@ class TrajectoryPlayer:
 
     def __init__(self, envs: RestorableVectorEnv, state: Mapping[str, Any]) -> None:
         self._envs = envs
-        self._root, actions = best_trajectory(state)
-        self._actions = np.frombuffer(actions, np.uint8).astype(np.int64)
+        (best,) = best_trajectories(state, 1)
+        self._root = best.root
+        self._actions = np.frombuffer(best.actions, np.uint8).astype(np.int64)
         self.length = len(self._actions)
 
     def begin(self, observation: np.ndarray, policies: np.ndarray) -> None:

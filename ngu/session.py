@@ -1,11 +1,10 @@
-"""What a run is made of, put together from its settings: environments, bonus, agent, trackers.
+"""A run in memory: environments, agent and trackers, stepping, saved and loaded together.
 
-The commands share it: train goes on with a session, evaluate looks at one, bench times one.
+The commands share it: train goes on with a session, bench times one.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,19 +13,14 @@ from typing import Any
 import gymnasium
 import psutil
 import torch
-from gymnasium.vector import VectorEnv
 
-from ngu.bonuses import make_bonus
+from ngu.parts import make_agent, make_envs, returning
 from ngu.settings import SettingsError, TrainSettings, resolve_device
 from ngu_agents.archive.agent import ArchiveAgent
-from ngu_agents.archive.returning import ReturningEnvs
-from ngu_agents.base import Agent, Figures
+from ngu_agents.base import Figures
 from ngu_agents.loop import Loop, Progress
-from ngu_agents.ppo import PPOAgent
-from ngu_agents.random_agent import RandomAgent
-from ngu_agents.recurrent_replay import RecurrentReplayAgent
 from ngu_agents.tracking import EpisodeTracker, MeanTracker, VisitTracker
-from ngu_envs import RoomCounter, is_restorable, make
+from ngu_envs import RoomCounter, is_restorable
 
 logger = logging.getLogger(__name__)
 
@@ -46,85 +40,6 @@ _THREADS = torch.get_num_threads()
 def use_threads(device: torch.device) -> None:
     """Share the processor's cores between the learner's thread and the acting thread."""
     torch.set_num_threads(max(1, _THREADS // 2) if device.type == "cpu" else _THREADS)
-
-
-def make_envs(settings: TrainSettings, num_envs: int, seed: int) -> VectorEnv:
-    """The environments of a run's settings."""
-    options: dict[str, Any] = settings.options or {}
-    if dataclasses.is_dataclass(settings.options):
-        fields = dataclasses.fields(settings.options)
-        options = {field.name: getattr(settings.options, field.name) for field in fields}
-    return make(settings.env, num_envs, seed, **options)
-
-
-def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:
-    """The agent of a run's settings, with its intrinsic reward, for these environments."""
-    observation_space, action_space = envs.single_observation_space, envs.single_action_space
-    num_envs, seed = envs.num_envs, settings.seed
-    if settings.agent == "random":
-        return RandomAgent(action_space, num_envs, seed=seed)
-    if isinstance(envs, ReturningEnvs):
-        return ArchiveAgent(
-            action_space,
-            num_envs,
-            archive=envs.archive,
-            repeat_probability=settings.learning.repeat_probability,
-            seed=seed,
-        )
-    device = resolve_device(settings.device)
-    bonus = make_bonus(
-        settings.bonus,
-        observation_space,
-        action_space,
-        num_envs,
-        config=settings.novelty,
-        seed=seed,
-        device=device,
-        precision=settings.precision,
-    )
-    if settings.agent == "ppo":
-        return PPOAgent(
-            observation_space,
-            action_space,
-            num_envs,
-            bonus=bonus,
-            config=settings.learning,
-            seed=seed,
-            device=device,
-            precision=settings.precision,
-        )
-    return RecurrentReplayAgent(
-        observation_space,
-        action_space,
-        num_envs,
-        bonus=bonus,
-        config=settings.learning,
-        replay=settings.replay,
-        seed=seed,
-        stack=envs.metadata.get("frame_stack", 1),
-        device=device,
-        precision=settings.precision,
-    )
-
-
-def returning(envs: VectorEnv, settings: TrainSettings) -> ReturningEnvs:
-    """The environments of an archive's run.
-
-    Raises:
-        ValueError: They cannot go back to a state, or not by the same actions.
-    """
-    if not is_restorable(envs):
-        raise ValueError(
-            f"the archive goes back to saved states, which {settings.env} has none of; Atari "
-            "games, deep-sea, CartPole, MountainCar and Acrobot have them"
-        )
-    if not envs.repeatable:
-        raise ValueError(
-            f"the archive's trajectories must lead to the same states again, but {settings.env} "
-            "draws chance at its steps; Atari games without sticky actions (--options.protocol "
-            "paper), deep-sea, CartPole, MountainCar and Acrobot do not"
-        )
-    return ReturningEnvs(envs, config=settings.learning, seed=settings.seed)
 
 
 class Session:

@@ -420,6 +420,53 @@ def test_what_an_archive_cannot_do(command, tmp_path, words, sentence):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.fixture(scope="module")
+def archive(trainings, tmp_path_factory):
+    """A run of an archive that has found the treasure."""
+    folder = tmp_path_factory.mktemp("archive")
+    words = ["--env", "deep-sea", "--agent", "archive", "--options.size", 5, *SHORT]
+    run = ["--frames", 2000, "--run-dir", folder / "run"]
+    assert trainings.run(*words, *run, output=folder / "output") == 0
+    return folder / "run"
+
+
+def test_an_archive_demonstrates(trainings, archive, tmp_path):
+    words = [*DEEP_SEA, "--learning.demonstrations", archive]
+    runs = {name: tmp_path / name for name in ("stopped", "whole")}
+    for name, frames in (("stopped", 300), ("whole", 500)):
+        output = tmp_path / f"{name} output"
+        run = ["--frames", frames, "--run-dir", runs[name]]
+        assert trainings.run(*words, *run, output=output) == 0, output.read_text()
+    assert trainings.run("--resume", runs["stopped"], "--frames", 500, output=output) == 0
+    rows = rows_of(runs["whole"])
+    assert rows_of(runs["stopped"]) == rows
+    assert any(row.get("loss/margin", 0) > 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--env", "noisy-tv"], "of an archive on noisy-tv, but the env of"),
+        (["--env", "deep-sea", "--options.size", 6], "must be observed as the run's environments"),
+        (["--env", "deep-sea", "--learning.demonstrations", "nowhere"], "nowhere is no run folder"),
+        (["--env", "deep-sea", "--learning.demonstration_share", 2], "must be in [0, 1], got 2"),
+    ],
+)
+def test_what_demonstrates_nothing(command, archive, tmp_path, words, sentence):
+    shown = ["--learning.demonstrations", archive, *TINY]
+    code, said = command(*shown, *words, "--run-dir", "run")
+    assert code == 2
+    assert sentence in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_agent_is_no_archive(command, finished, tmp_path):
+    code, said = command(*DEEP_SEA, "--learning.demonstrations", finished, "--run-dir", "run")
+    assert code == 2
+    assert "run folder of an archive on deep-sea, but the agent of" in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_help_and_print_config_end_well(command, capsys, tmp_path):
     for words, expected in (
         (["--help"], "Environments that step together."),

@@ -49,19 +49,31 @@ class RecurrentReplayConfig:
     bonus_batch_size: int = 320
     """Transitions in an update of the intrinsic reward's networks, drawn uniformly from the replay;
     0 leaves the networks as they are (the paper: the last 5 of each of its 64 sequences)."""
+    demonstrations: str | None = None
+    """Run folder of an archive, whose best trajectories are demonstrations; none for none."""
+    demonstration_count: int = 16
+    """Trajectories of the archive, the shortest to each of so many highest scores."""
+    demonstration_share: float = 0.25
+    """Chance of each of an update's sequences to be one of a demonstration (R2D3, 1909.01387)."""
+    demonstration_margin: float = 0.8
+    """What a demonstrated action is to be worth more than any other (DQfD, 1704.03732)."""
 
     def __post_init__(self) -> None:
         positive = (
             "num_policies", "features", "hidden", "learning_rate", "adam_epsilon",
             "max_gradient_norm", "batch_size", "replay_ratio", "target_period",
+            "demonstration_count",
         )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("beta", "epsilon_exponent", "bonus_batch_size", "transform_epsilon"):
+        for name in (
+            "beta", "epsilon_exponent", "bonus_batch_size", "transform_epsilon",
+            "demonstration_margin",
+        ):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("epsilon", "trace_decay", "priority_mix"):
+        for name in ("epsilon", "trace_decay", "priority_mix", "demonstration_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         if not 0 <= self.gamma_min <= self.gamma_max < 1:

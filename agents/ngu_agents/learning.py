@@ -25,6 +25,7 @@ from ngu_agents.family import discounts, intrinsic_weights
 from ngu_agents.losses import (
     IDENTITY,
     hyperbolic_transform,
+    margin_loss,
     retrace_targets,
     sequence_loss,
     sequence_priorities,
@@ -38,9 +39,9 @@ class Learned(NamedTuple):
     """What an update hands back to the acting side."""
 
     ids: np.ndarray
-    """The sequences trained on, [B]."""
+    """The sequences trained on that are no demonstrations, at most [B]."""
     priorities: np.ndarray
-    """Their new priorities, [B]."""
+    """Their new priorities."""
     metrics: Figures
     """Losses and other figures by name."""
 
@@ -105,7 +106,8 @@ class Learner:
             with self.stopwatch("learner: novelty"):
                 metrics |= self.update_bonus(self.bonus, transitions)
         self.updates += 1
-        return Learned(batch.ids, priorities, metrics)
+        own = ~batch.demonstrated
+        return Learned(batch.ids[own], priorities[own], metrics)
 
     def update_values(self, batch: SequenceBatch) -> tuple[np.ndarray, Figures]:
         """Train the value function; returns the sequences' new priorities [B] and metrics."""
@@ -154,6 +156,17 @@ class Learner:
                 f"loss/value is {value_loss} in update {self.updates + 1}: the value function was "
                 "not trained on it"
             )
+        margin_metrics: Figures = {}
+        if batch.demonstrated.any():
+            shown = self._tensor(batch.demonstrated)
+            margin = margin_loss(
+                q_online_t[:-1, shown],
+                action_t[:, shown],
+                valid_t[:, shown],
+                config.demonstration_margin,
+            )
+            loss = loss + margin * float(batch.demonstrated.mean())
+            margin_metrics = {"loss/margin": margin.item()}
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.max_gradient_norm)
@@ -171,6 +184,7 @@ class Learner:
             "loss/td_error": (errors.abs().sum() / count).item(),
             "value/mean": (q_taken_t.detach() * valid_t).sum().div(count).item(),
             "gradient_norm": norm.item(),
+            **margin_metrics,
         }
         priorities = sequence_priorities(errors.detach(), valid_t, config.priority_mix)
         return priorities.cpu().numpy(), metrics

@@ -178,6 +178,34 @@ def sequence_loss(
     return (importance_weights * 0.5 * td_errors_t.square().sum(0)).mean()
 
 
+def margin_loss(
+    q_t: Float[Tensor, "T B A"],
+    action_t: Int[Tensor, "T B"],
+    valid_t: Bool[Tensor, "T B"],
+    margin: float,
+) -> Float[Tensor, ""]:
+    """How far demonstrated actions are from being worth a margin more than any other.
+
+    max_a (Q(x_t, a) + margin 1[a != a_t]) - Q(x_t, a_t), Hester et al. (arXiv 1704.03732),
+    equation 2, summed over time and averaged over the sequences as `sequence_loss` is.
+
+    Args:
+        q_t: Values of the demonstrated states.
+        action_t: What was demonstrated.
+        valid_t: Steps that count.
+        margin: At least 0, in the values' own units.
+
+    Raises:
+        ValueError: If `margin` is negative or NaN.
+    """
+    if not margin >= 0:
+        raise ValueError(f"margin must be at least 0, got {margin}")
+    action_t = action_t.long().unsqueeze(-1)
+    raised_t = (q_t + margin).scatter(-1, action_t, q_t.gather(-1, action_t))
+    short_t = raised_t.amax(-1) - q_t.gather(-1, action_t).squeeze(-1)
+    return torch.where(valid_t, short_t, torch.zeros_like(short_t)).sum(0).mean()
+
+
 @torch.no_grad()
 def sequence_priorities(
     td_errors_t: Float[Tensor, "T B"],

@@ -24,10 +24,11 @@ from ngu_agents.acting import Actor
 from ngu_agents.base import Figures, Step
 from ngu_agents.bonus_use import score_step
 from ngu_agents.config import RecurrentReplayConfig
+from ngu_agents.demonstrations import Demonstrations
 from ngu_agents.family import actor_epsilons
 from ngu_agents.learning import Learned, Learner
 from ngu_agents.networks import make_network
-from ngu_agents.replay import SequenceReplay
+from ngu_agents.replay import SequenceBatch, SequenceReplay
 from ngu_agents.replay_layout import ReplayConfig
 
 
@@ -41,6 +42,7 @@ class RecurrentReplayAgent:
         bonus: the intrinsic reward; None pays nothing.
         config: the agent's settings.
         replay: the replay's settings.
+        demonstrations: have a share in each update; None for none.
         seed: of all its generators.
         stack: frames that the environments stack along an observation's first axis, newest last,
             zeros before an episode's first.
@@ -62,6 +64,7 @@ class RecurrentReplayAgent:
         config: RecurrentReplayConfig,
         replay: ReplayConfig,
         seed: int,
+        demonstrations: Demonstrations | None = None,
         stack: int = 1,
         device: torch.device | str = "cpu",
         precision: str = "auto",
@@ -101,6 +104,7 @@ class RecurrentReplayAgent:
             stack=stack,
             stack_padding="zero",
         )
+        self._demonstrations = demonstrations
         self._steps_per_update = config.batch_size * replay.trace_length / config.replay_ratio
         self._steps = 0
         self._credit = 0.0
@@ -171,13 +175,18 @@ class RecurrentReplayAgent:
         self._credit -= self._steps_per_update
         metrics = self._hand_over()
         with self.stopwatch("replay"):
-            batch = self.replay.sample(self.config.batch_size)
+            batch = self._sequences()
             transitions = None
             if self.bonus is not None and self.config.bonus_batch_size:
                 transitions = self.replay.sample_transitions(self.config.bonus_batch_size)
         self._updates += 1
         self._update = self._thread.submit(self.learner.update, batch, transitions)
         return metrics
+
+    def _sequences(self) -> SequenceBatch:
+        if self._demonstrations is None:
+            return self.replay.sample(self.config.batch_size)
+        return self._demonstrations.mixed(self.replay, self.config.batch_size)
 
     def finish_update(self) -> Learned | None:
         """Wait for the update in progress, if any; what it learned is handed over later."""
@@ -198,10 +207,12 @@ class RecurrentReplayAgent:
             folder: where the replay's files are; None leaves the replay out.
         """
         update = self.finish_update()
+        demonstrations = self._demonstrations
         return {
             "learner": self.learner.state_dict(),
             "actor": self.actor.state_dict(),
             "bonus": None if self.bonus is None else self.bonus.state_dict(),
+            "demonstrations": demonstrations.state_dict() if demonstrations is not None else None,
             "replay": None if folder is None else self.replay.save(folder),
             "update": None if update is None else update._asdict(),
             "steps": self._steps,
@@ -231,6 +242,8 @@ class RecurrentReplayAgent:
         self.actor.load_state_dict(state["actor"])
         if self.bonus is not None:
             self.bonus.load_state_dict(state["bonus"])
+        if self._demonstrations is not None:
+            self._demonstrations.load_state_dict(state["demonstrations"])
         self._update = None
         if whole and state["update"] is not None:
             self._update = Future()

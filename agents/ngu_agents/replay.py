@@ -247,6 +247,7 @@ class SequenceReplay:
             recurrent_state=self._recurrent[numbers % self._periods, envs].swapaxes(0, 1).copy(),
             ids=ids,
             importance_weight=importance_weight,
+            demonstrated=np.zeros(batch_size, dtype=bool),
         )
 
     def sample_transitions(self, count: int) -> Transitions:

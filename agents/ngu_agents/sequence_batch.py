@@ -3,7 +3,8 @@
 Shapes: B sequences, T steps (burn-in included), H recurrent units.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +51,24 @@ class SequenceBatch:
     """Names of the sequences, for `update_priorities`."""
     importance_weight: Float[np.ndarray, " B"]
     """Weights that undo the drawing's bias, the largest 1."""
+    demonstrated: Bool[np.ndarray, " B"]
+    """The sequence is one of a demonstration."""
+
+
+def joined(parts: Sequence[SequenceBatch]) -> SequenceBatch:
+    """The sequences of several batches in one."""
+    if len(parts) == 1:
+        return parts[0]
+    of_sequences = ("ids", "importance_weight", "demonstrated")
+    return SequenceBatch(
+        **{
+            field.name: np.concatenate(
+                [getattr(part, field.name) for part in parts],
+                axis=0 if field.name in of_sequences else 1,
+            )
+            for field in fields(SequenceBatch)
+        }
+    )
 
 
 class Transitions(NamedTuple):

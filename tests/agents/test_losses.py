@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ngu_agents.losses import (
     IDENTITY,
     hyperbolic_transform,
+    margin_loss,
     retrace_targets,
     sequence_loss,
     sequence_priorities,
@@ -316,3 +317,18 @@ def test_errors_name_the_argument():
         sequence_priorities(errors, valid, eta=2.0)
     with pytest.raises(ValueError, match="floor"):
         sequence_priorities(errors, valid, floor=-1.0)
+
+
+def test_margin_by_hand():
+    q = torch.tensor([[[1.0, 0.5, 2.0]], [[3.0, 0.0, 2.9]], [[9.0, 0.0, 0.0]]], requires_grad=True)
+    action = torch.tensor([[0], [0], [2]])
+    valid = torch.tensor([[True], [True], [False]])
+    # 2 + .5 - 1 = 1.5;  2.9 + .5 - 3 = .4;  the last does not count.
+    loss = margin_loss(q, action, valid, 0.5)
+    assert loss.item() == pytest.approx(1.9)
+    loss.backward()
+    assert q.grad is not None
+    assert q.grad[:, 0].tolist() == [[-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
+    assert margin_loss(torch.tensor([[[1.0, 0.4]]]), action[:1], valid[:1], 0.5).item() == 0
+    with pytest.raises(ValueError, match="margin must be at least 0, got -1"):
+        margin_loss(q, action, valid, -1.0)

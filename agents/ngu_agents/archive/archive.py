@@ -171,8 +171,17 @@ class Archive:
     @property
     def best(self) -> Reached:
         """What was reached with the highest score; of equal ones with the fewest steps."""
-        cell = self[int(np.lexsort((self.length, -self.score))[0])]
-        return self._ended if self._ended is not None and self._ended.improves(cell) else cell
+        return self.best_of_scores()[0]
+
+    def best_of_scores(self) -> list[Reached]:
+        """What was reached with each score in the fewest steps, the highest score first."""
+        order = np.lexsort((self.length, -self.score))
+        _, firsts = np.unique(-self.score[order], return_index=True)
+        best = {self[cell].score: self[cell] for cell in order[firsts].tolist()}
+        ended = self._ended
+        if ended is not None and ended.improves(best.get(ended.score)):
+            best[ended.score] = ended
+        return [best[score] for score in sorted(best, reverse=True)]
 
     def compact(self, nodes: Int[np.ndarray, " E"]) -> Int[np.ndarray, " E"]:
         """Drop trajectories that lead to no cell and none of these nodes; their new numbers."""

@@ -6,7 +6,7 @@ Source: Ecoffet et al., "First return, then explore" (arXiv 2004.12919).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from gymnasium.spaces import Discrete
@@ -19,6 +19,17 @@ from ngu_agents.archive.config import ArchiveConfig
 from ngu_agents.archive.latent import LatentCells
 from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_agents.archive.trajectories import NO_PARENT
+
+
+class Trajectory(NamedTuple):
+    """A way from the beginning of an episode."""
+
+    root: bytes
+    """Snapshot of the beginning."""
+    actions: bytes
+    """Actions from there on, a byte each."""
+    score: float
+    """Sum of the rewards that they bring."""
 
 
 class Snapshots(Protocol):
@@ -254,17 +265,21 @@ def _cells(envs: VectorEnv, config: ArchiveConfig, seed: int) -> Cells:
     )
 
 
-def best_trajectory(state: Mapping[str, Any]) -> tuple[bytes, bytes]:
-    """The way to the highest score, from the state of environments with an archive.
+def best_trajectories(state: Mapping[str, Any], count: int) -> list[Trajectory]:
+    """The shortest ways to the highest scores, from the state of environments with an archive.
 
     Args:
         state: what :meth:`ReturningEnvs.state_dict` returned.
+        count: trajectories at most; each has another score.
 
     Returns:
-        The snapshot that the trajectory begins at, and its actions, a byte each.
+        The trajectories, that of the highest score first.
     """
     archive = Archive(memory=0)
     none = SnapshotStore(0, None).state_dict()
     archive.load_state_dict({**state["archive"], "snapshots": none})
-    root, actions = archive.trajectories.actions_to(archive.best.node)
-    return state["roots"][str(root)].tobytes(), actions
+    best = []
+    for reached in archive.best_of_scores()[:count]:
+        root, actions = archive.trajectories.actions_to(reached.node)
+        best.append(Trajectory(state["roots"][str(root)].tobytes(), actions, reached.score))
+    return best

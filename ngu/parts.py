@@ -1,0 +1,150 @@
+"""What a run is made of, put together from its settings: environments, intrinsic reward, agent."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from gymnasium.vector import VectorEnv
+
+from ngu.bonuses import make_bonus
+from ngu.parsing import parse
+from ngu.run_folder import RunFolder
+from ngu.settings import SettingsError, TrainSettings, resolve_device
+from ngu_agents.archive.agent import ArchiveAgent
+from ngu_agents.archive.returning import ReturningEnvs, best_trajectories
+from ngu_agents.base import Agent
+from ngu_agents.demonstrations import Demonstrations
+from ngu_agents.ppo import PPOAgent
+from ngu_agents.random_agent import RandomAgent
+from ngu_agents.recurrent_replay import RecurrentReplayAgent
+from ngu_envs import is_restorable, make
+
+
+def make_envs(settings: TrainSettings, num_envs: int, seed: int) -> VectorEnv:
+    """The environments of a run's settings."""
+    options: dict[str, Any] = settings.options or {}
+    if dataclasses.is_dataclass(settings.options):
+        fields = dataclasses.fields(settings.options)
+        options = {field.name: getattr(settings.options, field.name) for field in fields}
+    return make(settings.env, num_envs, seed, **options)
+
+
+def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:
+    """The agent of a run's settings, with its intrinsic reward, for these environments."""
+    observation_space, action_space = envs.single_observation_space, envs.single_action_space
+    num_envs, seed = envs.num_envs, settings.seed
+    if settings.agent == "random":
+        return RandomAgent(action_space, num_envs, seed=seed)
+    if isinstance(envs, ReturningEnvs):
+        return ArchiveAgent(
+            action_space,
+            num_envs,
+            archive=envs.archive,
+            repeat_probability=settings.learning.repeat_probability,
+            seed=seed,
+        )
+    device = resolve_device(settings.device)
+    bonus = make_bonus(
+        settings.bonus,
+        observation_space,
+        action_space,
+        num_envs,
+        config=settings.novelty,
+        seed=seed,
+        device=device,
+        precision=settings.precision,
+    )
+    if settings.agent == "ppo":
+        return PPOAgent(
+            observation_space,
+            action_space,
+            num_envs,
+            bonus=bonus,
+            config=settings.learning,
+            seed=seed,
+            device=device,
+            precision=settings.precision,
+        )
+    return RecurrentReplayAgent(
+        observation_space,
+        action_space,
+        num_envs,
+        bonus=bonus,
+        config=settings.learning,
+        replay=settings.replay,
+        demonstrations=demonstrations(settings, envs),
+        seed=seed,
+        stack=envs.metadata.get("frame_stack", 1),
+        device=device,
+        precision=settings.precision,
+    )
+
+
+def returning(envs: VectorEnv, settings: TrainSettings) -> ReturningEnvs:
+    """The environments of an archive's run.
+
+    Raises:
+        ValueError: They cannot go back to a state, or not by the same actions.
+    """
+    if not is_restorable(envs):
+        raise ValueError(
+            f"the archive goes back to saved states, which {settings.env} has none of; Atari "
+            "games, deep-sea, CartPole, MountainCar and Acrobot have them"
+        )
+    if not envs.repeatable:
+        raise ValueError(
+            f"the archive's trajectories must lead to the same states again, but {settings.env} "
+            "draws chance at its steps; Atari games without sticky actions (--options.protocol "
+            "paper), deep-sea, CartPole, MountainCar and Acrobot do not"
+        )
+    return ReturningEnvs(envs, config=settings.learning, seed=settings.seed)
+
+
+def demonstrations(settings: TrainSettings, envs: VectorEnv) -> Demonstrations | None:
+    """The best trajectories of the archive that a run's settings name; None where they name none.
+
+    Args:
+        settings: of the run, Never Give Up's.
+        envs: its environments.
+
+    Raises:
+        SettingsError: what they name is no archive's run, or one of other environments.
+        OSError: it is no run folder, or has no checkpoint.
+        DamagedCheckpoint: its checkpoints are damaged.
+    """
+    learning = settings.learning
+    if learning.demonstrations is None:
+        return None
+    folder = RunFolder.open(learning.demonstrations)
+    archive, _, _ = parse([], "ngu.train", base=folder.path / "config.yaml")
+    for name, expected in (("agent", "archive"), ("env", settings.env)):
+        if getattr(archive, name) != expected:
+            raise SettingsError(
+                f"demonstrations must be the run folder of an archive on {settings.env}, but the "
+                f"{name} of {folder.path} is {getattr(archive, name)}"
+            )
+    _, state = folder.checkpoints.latest()
+    found = best_trajectories(state["session"]["envs"], learning.demonstration_count)
+    trajectories = [trajectory for trajectory in found if trajectory.actions]
+    if not trajectories:
+        raise SettingsError(f"the archive in {folder.path} has no trajectory yet")
+    demonstrators = make_envs(archive, len(trajectories), 0)
+    try:
+        if demonstrators.single_observation_space != envs.single_observation_space:
+            raise SettingsError(
+                f"demonstrations must be observed as the run's environments are, "
+                f"{envs.single_observation_space}, but those in {folder.path} are "
+                f"{demonstrators.single_observation_space}"
+            )
+        return Demonstrations(
+            demonstrators,
+            trajectories,
+            replay=settings.replay,
+            recurrent_size=learning.hidden,
+            stack=envs.metadata.get("frame_stack", 1),
+            share=learning.demonstration_share,
+            seed=settings.seed,
+        )
+    finally:
+        demonstrators.close()
