@@ -36,7 +36,9 @@ def main() -> None:
         settings = yaml.safe_load(folder.config)
         width = min(known.smooth, len(values))
         smooth = np.convolve(values, np.full(width, 1 / width), mode="valid")
-        label = f"{settings['agent']}, seed {settings['seed']}"
+        cells = (settings.get("learning") or {}).get("cells")
+        agent = settings["agent"] if cells is None else f"{cells} cells"
+        label = f"{agent}, seed {settings['seed']}"
         axes.plot(frames[width - 1 :], smooth, label=label)
         against = f", {smooth[-1] / known.multiple_of:.2f} x" if known.multiple_of else ""
         hours = rows[-1]["seconds"] / 3600
