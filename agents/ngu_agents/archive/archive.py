@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int
 
 from ngu.seeding import Seeds
-from ngu_agents.archive.novelty import VisitSample, novelty_among
+from ngu_agents.archive.novelty import Visited, VisitSample
 from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_agents.archive.trajectories import Trajectories
 from ngu_agents.sum_tree import SumTree
@@ -71,8 +71,7 @@ class Archive:
         self._tree = SumTree(_FIRST_CAPACITY)
         self._ended: Reached | None = None
         self._sample = VisitSample(Seeds(seed).numpy("archive visits"))
-        self._visited = np.zeros((0, 0), np.float32)
-        self._visited_scores = np.zeros(0)
+        self._visited: Visited | None = None
         self._refresh_at = 1.0
         self._changed: set[int] = set()
 
@@ -144,8 +143,8 @@ class Archive:
             self._sample.add(cells, scores)
             if self._sample.count >= self._refresh_at:
                 self._refresh_at = self._sample.count * _REFRESH_GROWTH
-                self._visited = self._embeddings[self._sample.cells]
-                self._visited_scores = self._sample.scores.copy()
+                embeddings = self._embeddings[self._sample.cells]
+                self._visited = Visited(embeddings, self._sample.scores.copy())
                 self._changed.update(range(len(self)))
             cells = np.union1d(cells, self._compare())
         self._weigh(cells)
@@ -154,9 +153,10 @@ class Archive:
         """Compute the novelty of the cells that have changed; returns them."""
         changed = np.array(sorted(self._changed), np.int64)
         self._changed.clear()
-        self._columns["novelty"][changed] = novelty_among(
-            self._visited, self._visited_scores, self._embeddings[changed], self.score[changed]
-        )
+        if self._visited is not None:
+            self._columns["novelty"][changed] = self._visited.novelty_of(
+                self._embeddings[changed], self.score[changed]
+            )
         return changed
 
     def _weigh(self, cells: Int[np.ndarray, " K"]) -> None:
@@ -228,6 +228,7 @@ class Archive:
     def state_dict(self) -> dict[str, Any]:
         """Everything that lasts."""
         names = np.frombuffer(b"".join(self._number), np.uint8)
+        visited = self._visited
         return {
             "names": names.reshape(len(self), -1),
             "ended": None if self._ended is None else tuple(self._ended),
@@ -236,8 +237,7 @@ class Archive:
             "trajectories": self.trajectories.state_dict(),
             "embeddings": self._embeddings[: len(self)],
             "sample": self._sample.state_dict(),
-            "visited": self._visited,
-            "visited_scores": self._visited_scores,
+            "visited": None if visited is None else (visited.embeddings, visited.scores),
             "refresh_at": self._refresh_at,
         }
 
@@ -255,7 +255,7 @@ class Archive:
         self._embeddings = np.zeros((len(self._columns["score"]), size), np.float32)
         self._embeddings[: len(self)] = state["embeddings"]
         self._sample.load_state_dict(state["sample"])
-        self._visited, self._visited_scores = state["visited"], state["visited_scores"]
+        self._visited = None if state["visited"] is None else Visited(*state["visited"])
         self._refresh_at = state["refresh_at"]
         self._changed.clear()
         self._weigh(np.arange(len(self)))

@@ -120,12 +120,12 @@ class DownscaledCells:
 
     def __call__(self, observations: np.ndarray, where: Bool[np.ndarray, " E"]) -> Named:
         """The cells of observations [E, ...]; right everywhere, not only in ``where``."""
+        if self._channel_axis is not None:
+            observations = np.moveaxis(observations, self._channel_axis + 1, 0)[-1]
         values = observations.astype(np.float32)
         if self._areas is None:
             values = np.where(self._bounded, values, values / (1 + np.abs(values)))
         else:
-            if self._channel_axis is not None:
-                values = np.take(values, -1, axis=self._channel_axis + 1)
             rows, columns = self._areas
             values = rows @ values @ columns
         shares = ((values - self._low) / self._range).reshape(len(values), -1)

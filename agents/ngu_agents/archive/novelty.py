@@ -79,41 +79,52 @@ class VisitSample:
         self._cells[:], self._scores[:] = state["cells"], state["scores"]
 
 
-def novelty_among(
-    visited: Float32[np.ndarray, "M D"],
-    visited_scores: Float64[np.ndarray, " M"],
-    embeddings: Float32[np.ndarray, "N D"],
-    scores: Float64[np.ndarray, " N"],
-) -> Float64[np.ndarray, " N"]:
-    """Never Give Up's episodic novelty of cells among visits.
-
-    Only visits with the cell's own score count: with another one (a key taken, say) the same
-    picture may lead elsewhere. Distances are divided by the mean one between visits.
+class Visited:
+    """Visits that cells are compared with.
 
     Args:
-        visited: embeddings of M cells visited.
-        visited_scores: what they were visited with.
-        embeddings: of N cells.
-        scores: of their best states.
-
-    Returns:
-        1 / (sqrt(sum of K) + 1) for each cell: 1 where no visit had its score.
+        embeddings: of the M cells visited, float32 [M, D].
+        scores: what they were visited with, float64 [M].
     """
-    mean = float(torch.from_numpy(visited).var(0, correction=0).sum()) * 2
-    found = np.full(len(embeddings), 1 / _PSEUDO_COUNT)
-    for score in np.unique(scores):
-        marks = torch.from_numpy(visited[visited_scores == score])
-        rows = np.flatnonzero(scores == score)
-        if not len(marks):
-            continue
-        for part in np.split(rows, range(_ROWS, len(rows), _ROWS)):
-            distances = torch.cdist(torch.from_numpy(embeddings[part]), marks).square_()
-            found[part] = episodic_novelty(
-                distances,
-                mean,
-                epsilon=_EPSILON,
-                cluster_distance=_CLUSTER_DISTANCE,
-                pseudo_count=_PSEUDO_COUNT,
-                max_similarity=torch.inf,
-            )
-    return found
+
+    def __init__(
+        self, embeddings: Float32[np.ndarray, "M D"], scores: Float64[np.ndarray, " M"]
+    ) -> None:
+        self.embeddings, self.scores = embeddings, scores
+        # The mean squared distance of pairs is twice the variance.
+        self._mean = 2 * float(embeddings.var(0).sum())
+        self._of_score = {
+            score: torch.from_numpy(embeddings[scores == score]) for score in np.unique(scores)
+        }
+
+    def novelty_of(
+        self, embeddings: Float32[np.ndarray, "N D"], scores: Float64[np.ndarray, " N"]
+    ) -> Float64[np.ndarray, " N"]:
+        """Never Give Up's episodic novelty of N cells among the visits.
+
+        Only visits with the cell's own score count: with another one (a key taken, say) the same
+        picture may lead elsewhere. Distances are divided by the mean one between visits.
+
+        Args:
+            embeddings: of the cells.
+            scores: of their best states.
+
+        Returns:
+            1 / (sqrt(sum of K) + 1) for each cell: 1 where no visit had its score.
+        """
+        found = np.full(len(embeddings), 1 / _PSEUDO_COUNT)
+        for score in np.unique(scores):
+            visited = self._of_score.get(score)
+            if visited is None:
+                continue
+            rows = np.flatnonzero(scores == score)
+            for part in np.split(rows, range(_ROWS, len(rows), _ROWS)):
+                found[part] = episodic_novelty(
+                    torch.cdist(torch.from_numpy(embeddings[part]), visited).square_(),
+                    self._mean,
+                    epsilon=_EPSILON,
+                    cluster_distance=_CLUSTER_DISTANCE,
+                    pseudo_count=_PSEUDO_COUNT,
+                    max_similarity=torch.inf,
+                )
+        return found

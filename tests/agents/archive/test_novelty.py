@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ngu_agents.archive import novelty
-from ngu_agents.archive.novelty import VisitSample, novelty_among
+from ngu_agents.archive.novelty import Visited, VisitSample
 
 
 def slow_novelty(visited, visited_scores, embedding, score):
@@ -26,7 +26,7 @@ def test_it_is_algorithm_1_among_the_visits_of_a_score():
     visited_scores = generator.choice([0.0, 100.0], 40)
     cells = np.concatenate((visited[:3], generator.normal(size=(300, 5)))).astype(np.float32)
     scores = generator.choice([0.0, 100.0, 500.0], 303)
-    found = novelty_among(visited, visited_scores, cells, scores)
+    found = Visited(visited, visited_scores).novelty_of(cells, scores)
     expected = [
         slow_novelty(visited.astype(float), visited_scores, cell.astype(float), score)
         for cell, score in zip(cells, scores, strict=True)
@@ -38,7 +38,7 @@ def test_it_is_algorithm_1_among_the_visits_of_a_score():
 def test_where_all_visits_were_the_same():
     visited = np.ones((9, 2), np.float32)
     cells = np.array([[1, 1], [1, 2]], np.float32)
-    found = novelty_among(visited, np.zeros(9), cells, np.zeros(2))
+    found = Visited(visited, np.zeros(9)).novelty_of(cells, np.zeros(2))
     np.testing.assert_allclose(found, [1 / 4, 1.0])
 
 
