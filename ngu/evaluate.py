@@ -29,6 +29,7 @@ from ngu.players import FamilyPlayer, Player, PPOPlayer, RandomPlayer, Trajector
 from ngu.policy_table import policy_row, print_table
 from ngu.run_folder import RunFolder
 from ngu.seeding import Seeds
+from ngu.sentences import reason
 from ngu.settings import SettingsError, TrainSettings, resolve_device
 from ngu.video import check_video, compose, write_video
 from ngu_envs import is_restorable
@@ -266,8 +267,10 @@ def _player(
             envs, settings, state, epsilon=known.epsilon, seed=known.seed, device=device
         )
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise SettingsError(f"{path} does not fit the settings of its run: {reason}") from error
+        raise SettingsError(
+            f"{path} does not fit the settings of its run, or is of another version: "
+            f"{reason(error)}"
+        ) from error
 
 
 def _played(

@@ -10,6 +10,7 @@ from gymnasium.vector import VectorEnv
 from ngu.bonuses import make_bonus
 from ngu.parsing import parse
 from ngu.run_folder import RunFolder
+from ngu.sentences import reason
 from ngu.settings import SettingsError, TrainSettings, resolve_device
 from ngu_agents.archive.agent import ArchiveAgent
 from ngu_agents.archive.returning import ReturningEnvs, best_trajectories
@@ -124,8 +125,13 @@ def demonstrations(settings: TrainSettings, envs: VectorEnv) -> Demonstrations |
                 f"demonstrations must be the run folder of an archive on {settings.env}, but the "
                 f"{name} of {folder.path} is {getattr(archive, name)}"
             )
-    _, state = folder.checkpoints.latest()
-    found = best_trajectories(state["session"]["envs"], learning.demonstration_count)
+    path, state = folder.checkpoints.latest()
+    try:
+        found = best_trajectories(state["session"]["envs"], learning.demonstration_count)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SettingsError(
+            f"{path} is of another version, it cannot demonstrate: {reason(error)}"
+        ) from error
     trajectories = [trajectory for trajectory in found if trajectory.actions]
     if not trajectories:
         raise SettingsError(f"the archive in {folder.path} has no trajectory yet")

@@ -1,4 +1,4 @@
-"""What the settings' parser has to complain about, as one sentence for the user."""
+"""Complaints as one sentence for the user: the settings' parser's, and what an error says."""
 
 from __future__ import annotations
 
@@ -108,3 +108,10 @@ _SENTENCES: list[tuple[str, Callable[[re.Match[str], Sequence[str]], str]]] = [
         lambda found, _: f"{found[1]} must be a file or settings by name, got {found[2]!r}",
     ),
 ]
+
+
+def reason(error: Exception) -> str:
+    """What an error says, on one line; of a missing key that it is missing."""
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    return " ".join(str(error).split())

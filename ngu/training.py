@@ -14,7 +14,7 @@ from typing import Any
 from ngu.checkpoint import DamagedCheckpoint
 from ngu.display import Display
 from ngu.run_folder import RunFolder
-from ngu.sentences import SettingsError
+from ngu.sentences import SettingsError, reason
 from ngu.session import Session
 
 logger = logging.getLogger(__name__)
@@ -145,9 +145,9 @@ class Training:
                     checkpoints.mark_damaged(path)
                     continue
                 except (ValueError, TypeError, KeyError, RuntimeError) as error:
-                    says = " ".join(str(error).split())
                     raise SettingsError(
-                        f"{path} does not fit the settings in {self._folder.path}: {says}"
+                        f"{path} does not fit the settings in {self._folder.path}, or is of "
+                        f"another version: {reason(error)}"
                     ) from error
                 resumed = True
                 self._seconds_before = state["seconds"]
