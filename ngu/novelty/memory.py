@@ -32,8 +32,9 @@ class EpisodicMemory:
         dim: Width of an embedding, D.
         capacity: Entries that each ring holds.
         k: Neighbours that a search returns, K.
-        backend: ``"faiss"`` (FAISS on the CPU, one thread), ``"torch"`` (batched on any device), or
-            ``"auto"``: FAISS on a CPU, torch elsewhere. Both give the same distances.
+        backend: ``"faiss"`` (FAISS on the CPU, with as many threads as torch uses), ``"torch"``
+            (batched on any device), or ``"auto"``: FAISS on a CPU, torch elsewhere. Both give the
+            same distances.
         device: Where the memory is kept and searched.
 
     Raises:

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from ngu import EpisodicMemory
+from ngu.novelty import faiss_search
 from ngu.novelty import memory as module
 
 BACKENDS = ["faiss", "torch"]
@@ -20,9 +21,12 @@ def brute_force(rings, queries, k):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("chunk", [64, 2**24])
-def test_equals_brute_force(backend, chunk, monkeypatch):
-    monkeypatch.setattr(module, "_CHUNK", chunk)
+@pytest.mark.parametrize("in_parts", [True, False])
+def test_equals_brute_force(backend, in_parts, monkeypatch):
+    if in_parts:
+        monkeypatch.setattr(module, "_CHUNK", 64)
+        monkeypatch.setattr(faiss_search, "_SHARED", 1)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     num_envs, dim, capacity, k = 4, 3, 50, 5
     rng = np.random.default_rng(0)
     memory = EpisodicMemory(num_envs, dim, capacity, k, backend=backend)
