@@ -1,6 +1,6 @@
 """Plays the best trajectory of an archive's run, and shows each room where it is entered first.
 
-    python benchmarks/plot_trajectory.py runs/archive docs/results/archive.png
+    python benchmarks/plot_trajectory.py runs/archive docs/results/archive.png --film archive.gif
 
 Needs the extra "video". For games that tell their room.
 """
@@ -31,6 +31,8 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("picture", type=Path, help="PNG to write")
     parser.add_argument("--columns", type=int, default=5)
+    parser.add_argument("--film", type=Path, help="GIF to write: the whole way, in small")
+    parser.add_argument("--every", type=int, default=6, help="steps to a picture of the film")
     known = parser.parse_args()
     folder = RunFolder.open(known.run)
     settings, _, _ = parse([], "plot_trajectory", base=folder.path / "config.yaml")
@@ -50,21 +52,34 @@ def main() -> None:
         rooms.append(int(info["room"][0]))
     scores = np.cumsum(recording.rewards)
     shown: dict[int, Any] = {}
+    film = []
     for step, picture in enumerate(pictures(recording, envs, settings)):
         if rooms[step] not in shown:
             shown[rooms[step]] = (step + 1, scores[step], picture)
+        if known.film and step % known.every == 0:
+            line = f"room {rooms[step]} ({len(shown)} seen), {scores[step]:,.0f} points"
+            film.append(_captioned(picture, line))
     envs.close()
+    if known.film:
+        film[0].save(
+            known.film, save_all=True, append_images=film[1:], duration=60, loop=0, optimize=True
+        )
     rows = -(-len(shown) // known.columns)
     sheet = Image.new("RGB", (known.columns * _WIDTH, rows * (_HEIGHT + _LINE)))
-    pen = ImageDraw.Draw(sheet)
     for place, (room, (step, score, picture)) in enumerate(shown.items()):
         left, top = place % known.columns * _WIDTH, place // known.columns * (_HEIGHT + _LINE)
         line = f"room {room}: step {step:,}, {score:,.0f} points"
-        sheet.paste(Image.fromarray(picture).resize((_WIDTH, _HEIGHT)), (left, top + _LINE))
-        pen.text((left + 3, top + 2), line, fill="white")
+        sheet.paste(_captioned(picture, line), (left, top))
         print(line)
     print(f"{len(shown)} rooms, {scores[-1]:,.0f} points after {player.length:,} steps")
     sheet.save(known.picture)
+
+
+def _captioned(picture: np.ndarray, line: str) -> Image.Image:
+    frame = Image.new("RGB", (_WIDTH, _HEIGHT + _LINE))
+    frame.paste(Image.fromarray(picture).resize((_WIDTH, _HEIGHT)), (0, _LINE))
+    ImageDraw.Draw(frame).text((3, 2), line, fill="white")
+    return frame
 
 
 if __name__ == "__main__":

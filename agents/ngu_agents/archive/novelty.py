@@ -15,7 +15,7 @@ from jaxtyping import Float32, Float64, Int
 from ngu.novelty.kernel import episodic_novelty
 from ngu.seeding import generator_state, set_generator_state
 
-_SAMPLE = 512
+_SAMPLE = 4096
 # Algorithm 1's epsilon, but a cluster that is a whole place (on Montezuma's Revenge two states of a
 # room are .02 to .08 apart, of two rooms .25 and more), and a similarity of 1 for a first visit.
 _EPSILON, _CLUSTER_DISTANCE, _PSEUDO_COUNT = 1e-3, 0.1, 1.0

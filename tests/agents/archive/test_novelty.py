@@ -43,7 +43,8 @@ def test_where_all_visits_were_the_same():
 
 
 @pytest.mark.parametrize("at_once", [1, 7])
-def test_every_visit_has_the_same_chance(at_once):
+def test_every_visit_has_the_same_chance(at_once, monkeypatch):
+    monkeypatch.setattr(novelty, "_SAMPLE", 512)
     kept = np.zeros(2048)
     for seed in range(40):
         sample = VisitSample(np.random.default_rng(seed))
