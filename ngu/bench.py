@@ -290,7 +290,7 @@ def _peak_memory() -> int:
 
 
 def _print(title: str, stages: dict[str, Stage], elapsed: float, steps: int) -> None:
-    table = Table(title=title, title_justify="left")
+    table = Table()  # a title of its own would be broken at the table's width
     table.add_column("stage")
     for heading in ("thread", "seconds", "share", "us per step", "GFLOP/s"):
         table.add_column(heading, justify="right")
@@ -304,7 +304,8 @@ def _print(title: str, stages: dict[str, Stage], elapsed: float, steps: int) -> 
             f"{stage.seconds / steps * 1e6:,.1f}",
             rate,
         )
-    Console(width=None if os.isatty(1) else 120).print(table)
+    console = Console(width=None if os.isatty(1) else 120)
+    console.print(title, table, sep="\n", highlight=False)
 
 
 def _print_json(
