@@ -20,6 +20,7 @@ from jaxtyping import UInt8
 from ngu.evaluation import Recording
 from ngu.settings import SettingsError, TrainSettings
 from ngu_envs.atari import AtariEnvs
+from ngu_envs.classic_control import ClassicControl
 from ngu_envs.registered import SeededVectorEnv
 
 Picture = UInt8[np.ndarray, "height width 3"]
@@ -32,6 +33,8 @@ _ATARI_ZOOM = (2, 3)
 def draws(envs: VectorEnv) -> bool:
     """Whether `pictures` can show episodes of these environments."""
     space = envs.single_observation_space
+    if isinstance(envs, ClassicControl):
+        return True
     if isinstance(envs, SeededVectorEnv):
         return "rgb_array" in (envs.metadata.get("render_modes") or [])
     return isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 3
@@ -50,7 +53,7 @@ def pictures(recording: Recording, envs: VectorEnv, settings: TrainSettings) -> 
     """
     if isinstance(envs, AtariEnvs):
         return _atari(recording, envs)
-    if isinstance(envs, SeededVectorEnv):
+    if isinstance(envs, SeededVectorEnv | ClassicControl):
         return _rendered(recording, envs, settings)
     return _observations(recording, envs.single_observation_space)
 
@@ -98,13 +101,17 @@ def _atari(recording: Recording, envs: AtariEnvs) -> Iterator[Picture]:
 
 
 def _rendered(
-    recording: Recording, envs: SeededVectorEnv, settings: TrainSettings
+    recording: Recording, envs: SeededVectorEnv | ClassicControl, settings: TrainSettings
 ) -> Iterator[Picture]:
-    """What the environment itself draws, begun with the same seed."""
+    """What the environment itself draws, begun with the same seed or in the same state."""
     env: gymnasium.Env[Any, Any] | None = None
     try:
         env = gymnasium.make(settings.env, render_mode="rgb_array", **(settings.options or {}))
         env.reset(seed=envs.initial_seed + recording.env)
+        if isinstance(envs, ClassicControl):
+            assert recording.initial_state is not None
+            begun: Any = env.unwrapped
+            begun.state = recording.initial_state["arrays"]["state"][recording.env].copy()
         for action, reward in zip(recording.actions, recording.rewards, strict=True):
             _, paid, _, _, _ = env.step(action)
             _compare(float(paid), reward)

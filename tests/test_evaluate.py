@@ -351,18 +351,34 @@ def test_atari_pictures_are_those_of_the_episode(protocol):
     assert np.abs(grey[1:] - seen[:-1]).max() > 180
 
 
-def test_registered_environments_draw_themselves():
-    envs = make("CartPole-v1", 2, 3)
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("CartPole-v1", (400, 600, 3)), ("MiniGrid-Empty-Random-5x5-v0", None)],
+)
+def test_registered_environments_draw_themselves(name, shape):
+    envs = make(name, 2, 3)
     recording = Recording(1)
     list(play(envs, RandomPlayer(envs, seed=0), [0, 1], 1, max_steps=100, recording=recording))
     envs.close()
     assert draws(envs)
-    shown = list(pictures(recording, envs, TrainSettings(env="CartPole-v1", options={})))
+    shown = list(pictures(recording, envs, TrainSettings(env=name, options={})))
     assert len(shown) == len(recording.actions) > 5
-    assert shown[0].shape == (400, 600, 3)
+    assert shape is None or shown[0].shape == shape
+    assert any((one != shown[0]).any() for one in shown)
     recording.rewards[2] = 5.0
     with pytest.raises(ValueError, match="did not repeat"):
-        list(pictures(recording, envs, TrainSettings(env="CartPole-v1", options={})))
+        list(pictures(recording, envs, TrainSettings(env=name, options={})))
+
+
+def test_what_is_drawn_is_what_was_played():
+    envs = make("CartPole-v1", 2, 3)
+    recording = Recording(1)
+    list(play(envs, RandomPlayer(envs, seed=0), [0, 1], 1, max_steps=100, recording=recording))
+    shown = list(pictures(recording, envs, TrainSettings(env="CartPole-v1", options={})))
+    # The cart's black top stands where its position says, of 4.8 the whole width.
+    for picture, observation in zip(shown[:-1], recording.observations, strict=False):
+        columns = np.flatnonzero((picture[300] == 0).all(-1))
+        assert columns.mean() == pytest.approx(300 + observation[0] * 600 / 4.8, abs=2)
 
 
 @pytest.mark.parametrize(
