@@ -256,21 +256,26 @@ def _player(
     whole, device = state["session"], resolve_device(settings.device)
     state = whole["agent"]
     try:
-        if settings.agent == "archive":
-            assert is_restorable(envs)
-            player = TrajectoryPlayer(envs, whole["envs"])
-            known.max_steps = min(known.max_steps, player.length)
-            return player
         if settings.agent == "ppo":
             return PPOPlayer(envs, settings, state, seed=known.seed, device=device)
-        return FamilyPlayer(
-            envs, settings, state, epsilon=known.epsilon, seed=known.seed, device=device
-        )
+        if settings.agent != "archive":
+            return FamilyPlayer(
+                envs, settings, state, epsilon=known.epsilon, seed=known.seed, device=device
+            )
+        assert is_restorable(envs)
+        player = TrajectoryPlayer(envs, whole["envs"])
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise SettingsError(
             f"{path} does not fit the settings of its run, or is of another version: "
             f"{reason(error)}"
         ) from error
+    if not player.length:
+        raise SettingsError(
+            f"there is no trajectory to play: in {path} nothing has a higher score than the "
+            "beginning"
+        )
+    known.max_steps = min(known.max_steps, player.length)
+    return player
 
 
 def _played(

@@ -63,6 +63,8 @@ def runs(tmp_path_factory):
     ]
     sea = ["--env=deep-sea", "--options.size", "5", "--agent", "archive", "--frames", "2000"]
     commands.append([*common[2:], *sea, "--run-dir", "archive"])
+    car = ["--env=MountainCar-v0", "--agent", "archive", "--frames", "200"]
+    commands.append([*common[2:], *car, "--run-dir", "car"])
     others = {"random": ["--frames", "30"], "ppo": ["--learning.features", "16", "--frames", "600"]}
     commands += [
         [*common[2:], "--env=disco-maze", "--agent", name, *arguments, "--run-dir", name]
@@ -398,6 +400,7 @@ def test_what_is_drawn_is_what_was_played():
         ),
         ("random", ["--policies", "0"], "the random agent has no family"),
         ("archive", ["--episodes", "2"], "an archive's trajectory is the same every time"),
+        ("car", [], "nothing has a higher score than the beginning"),
     ],
 )
 def test_errors_are_one_sentence(runs, capsys, name, arguments, sentence):
