@@ -100,7 +100,7 @@ class Demonstrations:
         roots = [trajectory.root for trajectory in trajectories]
         actions = [np.frombuffer(trajectory.actions, np.uint8) for trajectory in trajectories]
         lengths = np.array([len(each) for each in actions])
-        observation, _ = envs.reset()
+        envs.reset()
         observation, _ = returning.restore(np.ones(count, dtype=bool), roots)
         recurrent_state = np.zeros((2, count, recurrent_size), np.float32)
         at = np.zeros(count, np.int64)

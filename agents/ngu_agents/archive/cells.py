@@ -5,7 +5,8 @@ Source: Ecoffet et al., "First return, then explore" (arXiv 2004.12919), methods
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -34,15 +35,14 @@ class Regrouped(NamedTuple):
     """Of the states that the new cells began with."""
 
 
-@runtime_checkable
-class Cells(Protocol):
-    """Says which states count as the same, and may learn to."""
+class Cells(ABC):
+    """Says which states count as the same; one that learns to does more than name them."""
 
+    @abstractmethod
     def __call__(self, observations: np.ndarray, where: Bool[np.ndarray, " E"]) -> Named:
         """The cells of the observations [E, ...] in ``where``."""
-        ...
 
-    def observe(
+    def observe(  # noqa: B027 - most have nothing to learn
         self,
         obs_tm1: np.ndarray,
         action_tm1: np.ndarray,
@@ -50,27 +50,20 @@ class Cells(Protocol):
         where: Bool[np.ndarray, " E"],
     ) -> None:
         """Take note of the steps [E, ...] in ``where``."""
-        ...
 
-    @property
-    def regrouping_due(self) -> bool:
-        """Whether it is time to call :meth:`regroup`."""
-        ...
-
-    def regroup(self) -> Regrouped:
-        """Group all cells anew."""
-        ...
+    def regrouped(self) -> Regrouped | None:
+        """All cells grouped anew where it is time to; None where it is not."""
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that lasts."""
-        ...
+        return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
         """Take back what :meth:`state_dict` returned."""
-        ...
 
 
-class DownscaledCells:
+class DownscaledCells(Cells):
     """Names a picture's cell by its averages over areas, rounded down to a few shades.
 
     A grid is as small as it is: it keeps every place. Of several channels the last one is read. Of
@@ -86,8 +79,6 @@ class DownscaledCells:
     Raises:
         TypeError: the observations are none of these.
     """
-
-    regrouping_due = False
 
     def __init__(
         self, observation_space: gymnasium.Space[Any], *, width: int, height: int, levels: int
@@ -132,26 +123,6 @@ class DownscaledCells:
         # A touch above, so that the average of equal shades does not fall below them.
         shades = np.clip(shares * self._levels + 1e-3, 0, self._levels - 1).astype(np.uint8)
         return Named([shade.tobytes() for shade in shades], shares)
-
-    def observe(
-        self,
-        obs_tm1: np.ndarray,
-        action_tm1: np.ndarray,
-        obs_t: np.ndarray,
-        where: Bool[np.ndarray, " E"],
-    ) -> None:
-        """Nothing to learn."""
-
-    def regroup(self) -> Regrouped:
-        """Never due."""
-        raise NotImplementedError
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to take back."""
 
 
 def area_averages(length: int, parts: int) -> np.ndarray:

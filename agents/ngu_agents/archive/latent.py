@@ -22,7 +22,7 @@ from ngu.novelty.optimisers import Optimisers
 from ngu.precision import autocast, resolve_precision
 from ngu.seeding import Seeds, generator_state, set_generator_state
 from ngu.spaces import ObservationSpec
-from ngu_agents.archive.cells import Named, Regrouped
+from ngu_agents.archive.cells import Cells, Named, Regrouped
 
 _SIZE = 32
 _BATCH = 64
@@ -45,7 +45,7 @@ _RADII_TRIED = 16
 _NEAR_ENOUGH = 0.05
 
 
-class LatentCells:
+class LatentCells(Cells):
     """Names a state's cell by the nearest of the centres, or makes the state a centre.
 
     A state is a new centre where no other lies within a radius. The radius follows the number of
@@ -144,6 +144,10 @@ class LatentCells:
     def regrouping_due(self) -> bool:
         """Whether it is time to call :meth:`regroup`."""
         return self._steps >= self._regroup_at and self._squared_radius is not None
+
+    def regrouped(self) -> Regrouped | None:
+        """All cells grouped anew where it is time to; None where it is not."""
+        return self.regroup() if self.regrouping_due else None
 
     def regroup(self) -> Regrouped:
         """Group all cells anew, by the newest embedding of the states that they began with.

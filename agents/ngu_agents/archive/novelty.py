@@ -17,7 +17,7 @@ from ngu.seeding import generator_state, set_generator_state
 
 _SAMPLE = 4096
 # Algorithm 1's epsilon, but a cluster that is a whole place (on Montezuma's Revenge two states of a
-# room are .02 to .08 apart, of two rooms .25 and more), and a similarity of 1 for a first visit.
+# room are .02 to .08 apart, of two rooms .25 and more), and a novelty of 1 where no visit was.
 _EPSILON, _CLUSTER_DISTANCE, _PSEUDO_COUNT = 1e-3, 0.1, 1.0
 # Cells whose distances are computed at a time: they stay in the cache.
 _ROWS = 128

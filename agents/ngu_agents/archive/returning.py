@@ -131,8 +131,8 @@ class ReturningEnvs(VectorWrapper):
         for env in np.flatnonzero(exploring):
             self._actions[env].append(int(actions[env]))
         self._cells.observe(self._observation, actions, observation, exploring)
-        if self._cells.regrouping_due:
-            regrouped = self._cells.regroup()
+        regrouped = self._cells.regrouped()
+        if regrouped is not None:
             self.archive.regroup(*regrouped)
             self._cell = regrouped.groups[self._cell]
         died = terminated | truncated | (info.get("lives", self._lives) < self._lives)
