@@ -1,4 +1,4 @@
-"""How new a cell is: few of the states visited so far lie near it and had its score.
+"""How new a cell is: few of the states visited so far lie near it and had its score or more.
 
 Source: Never Give Up (arXiv 2002.06038), Algorithm 1, here over a sample of all that was visited
 in place of the episode's nearest neighbours.
@@ -93,38 +93,35 @@ class Visited:
         self.embeddings, self.scores = embeddings, scores
         # The mean squared distance of pairs is twice the variance.
         self._mean = 2 * float(embeddings.var(0).sum())
-        self._of_score = {
-            score: torch.from_numpy(embeddings[scores == score]) for score in np.unique(scores)
-        }
 
     def novelty_of(
         self, embeddings: Float32[np.ndarray, "N D"], scores: Float64[np.ndarray, " N"]
     ) -> Float64[np.ndarray, " N"]:
         """Never Give Up's episodic novelty of N cells among the visits.
 
-        Only visits with the cell's own score count: with another one (a key taken, say) the same
-        picture may lead elsewhere. Distances are divided by the mean one between visits.
+        Only visits with at least the cell's score count: with less of it (without a key, say) the
+        same picture may lead elsewhere, with more of it whatever the cell leads to is known as
+        well. Distances are divided by the mean one between visits.
 
         Args:
             embeddings: of the cells.
             scores: of their best states.
 
         Returns:
-            1 / (sqrt(sum of K) + 1) for each cell: 1 where no visit had its score.
+            1 / (sqrt(sum of K) + 1) for each cell: 1 where no visit had its score or more.
         """
-        found = np.full(len(embeddings), 1 / _PSEUDO_COUNT)
-        for score in np.unique(scores):
-            visited = self._of_score.get(score)
-            if visited is None:
-                continue
-            rows = np.flatnonzero(scores == score)
-            for part in np.split(rows, range(_ROWS, len(rows), _ROWS)):
-                found[part] = episodic_novelty(
-                    torch.cdist(torch.from_numpy(embeddings[part]), visited).square_(),
-                    self._mean,
-                    epsilon=_EPSILON,
-                    cluster_distance=_CLUSTER_DISTANCE,
-                    pseudo_count=_PSEUDO_COUNT,
-                    max_similarity=torch.inf,
-                )
+        of_visits, of_cells = torch.from_numpy(self.scores), torch.from_numpy(scores)
+        visited, found = torch.from_numpy(self.embeddings), np.empty(len(embeddings))
+        for first in range(0, len(embeddings), _ROWS):
+            part = slice(first, first + _ROWS)
+            squared = torch.cdist(torch.from_numpy(embeddings[part]), visited).square_()
+            squared[of_visits < of_cells[part, None]] = torch.inf
+            found[part] = episodic_novelty(
+                squared,
+                self._mean,
+                epsilon=_EPSILON,
+                cluster_distance=_CLUSTER_DISTANCE,
+                pseudo_count=_PSEUDO_COUNT,
+                max_similarity=torch.inf,
+            )
         return found

@@ -8,24 +8,24 @@ from ngu_agents.archive.novelty import Visited, VisitSample
 
 
 def slow_novelty(visited, visited_scores, embedding, score):
-    """Algorithm 1 of Never Give Up over all visits of a score, in float64, one at a time."""
+    """Algorithm 1 of Never Give Up over the visits of at least a score, in float64."""
     pairs = [np.sum((a - b) ** 2) for a in visited for b in visited]
     mean = sum(pairs) / len(pairs)
     total = 0.0
     for other, its_score in zip(visited, visited_scores, strict=True):
-        if its_score == score:
+        if its_score >= score:
             distance = np.sum((other - embedding) ** 2) / mean
             apart = max(distance - novelty._CLUSTER_DISTANCE, 0.0)
             total += novelty._EPSILON / (apart + novelty._EPSILON)
     return 1 / (math.sqrt(total) + 1)
 
 
-def test_it_is_algorithm_1_among_the_visits_of_a_score():
+def test_it_is_algorithm_1_among_the_visits_of_at_least_a_score():
     generator = np.random.default_rng(0)
     visited = generator.normal(size=(40, 5)).astype(np.float32)
     visited_scores = generator.choice([0.0, 100.0], 40)
     cells = np.concatenate((visited[:3], generator.normal(size=(300, 5)))).astype(np.float32)
-    scores = generator.choice([0.0, 100.0, 500.0], 303)
+    scores = generator.choice([-50.0, 0.0, 100.0, 500.0], 303)
     found = Visited(visited, visited_scores).novelty_of(cells, scores)
     expected = [
         slow_novelty(visited.astype(float), visited_scores, cell.astype(float), score)
