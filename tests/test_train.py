@@ -431,7 +431,13 @@ def archive(trainings, tmp_path_factory):
 
 
 def test_an_archive_demonstrates(trainings, archive, tmp_path):
-    words = [*DEEP_SEA, "--learning.demonstrations", archive]
+    words = [
+        *DEEP_SEA,
+        "--learning.demonstrations",
+        archive,
+        "--learning.demonstration_updates",
+        40,
+    ]
     runs = {name: tmp_path / name for name in ("stopped", "whole")}
     for name, frames in (("stopped", 300), ("whole", 500)):
         output = tmp_path / f"{name} output"

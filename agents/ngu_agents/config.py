@@ -51,10 +51,14 @@ class RecurrentReplayConfig:
     0 leaves the networks as they are (the paper: the last 5 of each of its 64 sequences)."""
     demonstrations: str | None = None
     """Run folder of an archive, whose best trajectories are demonstrations; none for none."""
-    demonstration_count: int = 16
-    """Trajectories of the archive, the shortest to each of so many highest scores."""
+    demonstration_count: int = 64
+    """Trajectories of the archive, evenly spaced among those to half of its highest score or
+    more, the best one included."""
     demonstration_share: float = 0.25
     """Chance of each of an update's sequences to be one of a demonstration (R2D3, 1909.01387)."""
+    demonstration_updates: int = 0
+    """Updates in the beginning that see demonstrations alone, one at each step of all
+    environments (DQfD, 1704.03732)."""
     demonstration_margin: float = 0.8
     """What a demonstrated action is to be worth more than any other (DQfD, 1704.03732)."""
 
@@ -69,7 +73,7 @@ class RecurrentReplayConfig:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         for name in (
             "beta", "epsilon_exponent", "bonus_batch_size", "transform_epsilon",
-            "demonstration_margin",
+            "demonstration_margin", "demonstration_updates",
         ):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")

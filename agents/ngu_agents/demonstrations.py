@@ -1,16 +1,19 @@
 """Trajectories of an archive as demonstrations for the recurrent replay agent.
 
-Source: Paine et al., "Making Efficient Use of Demonstrations to Solve Hard Exploration Problems"
-(R2D3, arXiv 1909.01387): each sequence of an update is one of a demonstration with a fixed chance.
+Sources: Paine et al., "Making Efficient Use of Demonstrations to Solve Hard Exploration Problems"
+(R2D3, arXiv 1909.01387): each sequence of an update is one of a demonstration with a fixed chance;
+Hester et al., "Deep Q-learning from Demonstrations" (arXiv 1704.03732): the first updates see
+nothing else. Decided here: a demonstration's previous actions are hidden.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from gymnasium.spaces import Discrete
 from gymnasium.vector import VectorEnv
 
 from ngu.seeding import Seeds, generator_state, set_generator_state
@@ -49,6 +52,8 @@ class Demonstrations:
         seed: int,
     ) -> None:
         self._share = share
+        # The environments of an archive have Discrete actions from zero, or none would be here.
+        self._num_actions = int(cast(Discrete, envs.single_action_space).n)
         self._generator = Seeds(seed).numpy("demonstrations")
         longest = max(len(trajectory.actions) for trajectory in trajectories)
         # The last sequence needs its observations and those of a stack.
@@ -79,9 +84,21 @@ class Demonstrations:
         if count < batch_size:
             parts.append(own.sample(batch_size - count))
         if count:
-            drawn = self._replay.sample(count)
-            parts.append(dataclasses.replace(drawn, demonstrated=np.ones(count, dtype=bool)))
+            parts.append(self.sample(count))
         return joined(parts)
+
+    def sample(self, count: int) -> SequenceBatch:
+        """Sequences of demonstrations alone.
+
+        Their previous actions are random ones. The archive explores by doing the same many times in
+        a row, and a network that reads what was done last would learn to do it for ever.
+        """
+        drawn = self._replay.sample(count)
+        return dataclasses.replace(
+            drawn,
+            action_tm1=self._generator.integers(self._num_actions, size=drawn.action_tm1.shape),
+            demonstrated=np.ones(count, dtype=bool),
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The generator's state; what is drawn from comes from the archive."""

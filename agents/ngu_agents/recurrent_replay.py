@@ -163,25 +163,40 @@ class RecurrentReplayAgent:
         actor.observe(step.reward, reward_int, first=self._done)
         taken = int(stepped.sum())
         self._steps += taken
-        if self.replay.ready:
+        if self.replay.ready and not self._pretraining:
             self._credit += taken
         self._observation, self._done = step.observation, step.done
         return figures
 
     def learn(self) -> Figures:
-        """Start an update when enough steps were taken; returns the metrics of the one before."""
-        if self._credit < self._steps_per_update:
+        """Start an update when it is time to; returns the metrics of the one before.
+
+        It is when enough steps were taken; in the beginning, with demonstrations, at every call.
+        """
+        demonstrations, transitions = self._demonstrations, None
+        if demonstrations is not None and self._pretraining:
+            metrics = self._hand_over()
+            with self.stopwatch("replay"):
+                batch = demonstrations.sample(self.config.batch_size)
+        elif self._credit >= self._steps_per_update:
+            self._credit -= self._steps_per_update
+            metrics = self._hand_over()
+            with self.stopwatch("replay"):
+                batch = self._sequences()
+                if self.bonus is not None and self.config.bonus_batch_size:
+                    transitions = self.replay.sample_transitions(self.config.bonus_batch_size)
+        else:
             return {}
-        self._credit -= self._steps_per_update
-        metrics = self._hand_over()
-        with self.stopwatch("replay"):
-            batch = self._sequences()
-            transitions = None
-            if self.bonus is not None and self.config.bonus_batch_size:
-                transitions = self.replay.sample_transitions(self.config.bonus_batch_size)
         self._updates += 1
         self._update = self._thread.submit(self.learner.update, batch, transitions)
         return metrics
+
+    @property
+    def _pretraining(self) -> bool:
+        """Whether updates see demonstrations alone; they do not wait for steps then."""
+        return (
+            self._demonstrations is not None and self._updates < self.config.demonstration_updates
+        )
 
     def _sequences(self) -> SequenceBatch:
         if self._demonstrations is None:

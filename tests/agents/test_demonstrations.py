@@ -105,3 +105,10 @@ def test_a_loaded_state_draws_the_same():
 def test_a_trajectory_of_something_else_is_noticed():
     with pytest.raises(ValueError, match=r"score was 5, played once more it is 0\.99: these are"):
         demonstrations(scores=(5.0, -0.004))
+
+
+def test_previous_actions_are_hidden():
+    batch = demonstrations().sample(400)
+    shown = np.bincount(batch.action_tm1.ravel(), minlength=2)
+    assert abs(shown[0] / shown.sum() - 0.5) < 0.02
+    assert (batch.action[:-1] != batch.action_tm1[1:-1]).any()

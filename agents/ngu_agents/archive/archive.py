@@ -5,7 +5,7 @@ Source: Ecoffet et al., "First return, then explore" (arXiv 2004.12919), algorit
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int
@@ -171,17 +171,24 @@ class Archive:
     @property
     def best(self) -> Reached:
         """What was reached with the highest score; of equal ones with the fewest steps."""
-        return self.best_of_scores()[0]
+        return self.best_ones(1)[0]
 
-    def best_of_scores(self) -> list[Reached]:
-        """What was reached with each score in the fewest steps, the highest score first."""
-        order = np.lexsort((self.length, -self.score))
-        _, firsts = np.unique(-self.score[order], return_index=True)
-        best = {self[cell].score: self[cell] for cell in order[firsts].tolist()}
-        ended = self._ended
-        if ended is not None and ended.improves(best.get(ended.score)):
-            best[ended.score] = ended
-        return [best[score] for score in sorted(best, reverse=True)]
+    def best_ones(self, count: int) -> list[Reached]:
+        """So many of what was reached with half of the highest score or more, the best first.
+
+        They are evenly spaced in the order of scores and, where these are equal, of steps.
+        """
+        score, length = self.score, self.length
+        if self._ended is not None:
+            score, length = (
+                np.append(score, self._ended.score),
+                np.append(length, self._ended.length),
+            )
+        enough = np.flatnonzero(score >= score.max() - abs(score.max()) / 2)
+        order = enough[np.lexsort((length[enough], -score[enough]))]
+        ranks = np.unique(np.linspace(0, len(order) - 1, count).astype(np.int64))
+        chosen = order[ranks].tolist()
+        return [self[cell] if cell < len(self) else cast(Reached, self._ended) for cell in chosen]
 
     def compact(self, nodes: Int[np.ndarray, " E"]) -> Int[np.ndarray, " E"]:
         """Drop trajectories that lead to no cell and none of these nodes; their new numbers."""

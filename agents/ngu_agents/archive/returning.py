@@ -266,20 +266,21 @@ def _cells(envs: VectorEnv, config: ArchiveConfig, seed: int) -> Cells:
 
 
 def best_trajectories(state: Mapping[str, Any], count: int) -> list[Trajectory]:
-    """The shortest ways to the highest scores, from the state of environments with an archive.
+    """Ways to at least half of the highest score, from the state of environments with an archive.
 
     Args:
         state: what :meth:`ReturningEnvs.state_dict` returned.
-        count: trajectories at most; each has another score.
+        count: trajectories at most.
 
     Returns:
-        The trajectories, that of the highest score first.
+        The trajectories, the shortest of those with the highest score first; the others as
+        :meth:`~ngu_agents.archive.archive.Archive.best_ones` spaces them.
     """
     archive = Archive(memory=0)
     none = SnapshotStore(0, None).state_dict()
     archive.load_state_dict({**state["archive"], "snapshots": none})
     best = []
-    for reached in archive.best_of_scores()[:count]:
+    for reached in archive.best_ones(count):
         root, actions = archive.trajectories.actions_to(reached.node)
         best.append(Trajectory(state["roots"][str(root)].tobytes(), actions, reached.score))
     return best
