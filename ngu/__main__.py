@@ -7,6 +7,7 @@ import sys
 
 COMMANDS = {
     "train": "train an agent that explores, with a live display and checkpoints",
+    "train_vae": "train an autoencoder on pictures, and draw what it makes of them",
     "evaluate": "play episodes of a trained run, policy by policy, with a table and a video",
     "bench": "measure the speed of training, and of novelty alone",
 }

@@ -7,11 +7,10 @@ import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import Any
 
 import gymnasium
 import yaml
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from ngu.presets import (
     content_of,
@@ -21,10 +20,9 @@ from ngu.presets import (
     preset_folder,
     preset_names,
 )
-from ngu.sentences import EarlyParser, SettingsError, sentence
+from ngu.sentences import EarlyParser, SettingsError
 from ngu.settings import CHANGEABLE_ON_RESUME, TrainSettings, part_types
-
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
+from ngu.settings_parser import SettingsParser, build, underscored
 
 _PRINT = "--print_config"
 
@@ -49,7 +47,7 @@ def parse(
         SettingsError: something in them is wrong; says what and what would be right.
     """
     early = EarlyParser("device", *_SHAPING, repeated=["config"])
-    known, rest = early.parse_known_args([_underscored(word) for word in arguments])
+    known, rest = early.parse_known_args([underscored(word) for word in arguments])
     given = {k: v for k, v in vars(known).items() if v is not None and k != "config"}
     sources = [base] if base is not None else []
     sources += [find_config(name) for name in known.config]
@@ -76,7 +74,7 @@ def parse(
     namespace = parser.parse_args(command_line)
     namespace.pop("config", None)
     namespace.env = env
-    settings = _build(TrainSettings, namespace, parts)
+    settings = build(TrainSettings, namespace, parts)
     text = parser.dump(namespace)
     if _PRINT in rest:
         sys.stdout.write(text)
@@ -122,30 +120,6 @@ def _default_preset(stated: Mapping[str, Any]) -> str:
         raise SettingsError(str(error)) from error
 
 
-def _underscored(word: str) -> str:
-    """An option with its dashes as the underscores of the setting's name: --num-envs."""
-    if not word.startswith("--"):
-        return word
-    name, equals, value = word[2:].partition("=")
-    return f"--{name.replace('-', '_')}{equals}{value}"
-
-
-class _Parser(ArgumentParser):
-    """Answers in one sentence, which names the nearest options where one is unknown."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise SettingsError(sentence(message, self._names()))
-
-    def _names(self) -> list[str]:
-        words = [
-            option.removeprefix("--")
-            for action in self._actions
-            for option in action.option_strings
-            if option.startswith("--") and option != "--print_shtab"
-        ]
-        return [word for word in words if not any(w.startswith(f"{word}.") for w in words)]
-
-
 def _config(path: Path, agent: str, bonus: str) -> str:
     """A source as the parser takes it: a file, or what fits of a preset."""
     if path.parent != preset_folder():
@@ -153,8 +127,8 @@ def _config(path: Path, agent: str, bonus: str) -> str:
     return yaml.safe_dump(fitting(path, agent, bonus))
 
 
-def _parser(prog: str, parts: Mapping[str, type[Any] | None]) -> _Parser:
-    parser = _Parser(
+def _parser(prog: str, parts: Mapping[str, type[Any] | None]) -> SettingsParser:
+    parser = SettingsParser(
         prog=f"python -m {prog}",
         usage="%(prog)s [--env ENV] [--config PRESET_OR_FILE] [--frames N] [--SETTING VALUE ...]",
         description="Train an agent that explores. The defaults below are those of the library; a "
@@ -180,34 +154,3 @@ def _parser(prog: str, parts: Mapping[str, type[Any] | None]) -> _Parser:
         elif name == "options":
             parser.add_argument("--options", type=dict[str, Any], default={}, help="Of the id.")
     return parser
-
-
-def _build(
-    kind: type[Any],
-    namespace: Namespace,
-    parts: Mapping[str, type[Any] | None],
-    prefix: str = "",
-) -> Any:
-    """A dataclass of settings, its parts included, from what the parser found.
-
-    Raises:
-        SettingsError: a value is missing or out of range; names it in full.
-    """
-    types = {**get_type_hints(kind), **parts}
-    values: dict[str, Any] = {}
-    for name in (f.name for f in dataclasses.fields(kind)):
-        part, full_name = types[name], f"{prefix}{name}"
-        value = namespace.get(name)
-        if isinstance(part, type) and dataclasses.is_dataclass(part):
-            if not isinstance(value, Namespace):
-                raise SettingsError(f"{full_name} must hold settings by name, got {value}")
-            value = _build(part, value, {}, f"{full_name}.")
-        elif value is None and part is not None and type(None) not in get_args(part):
-            raise SettingsError(f"{full_name} must have a value, got null")
-        values[name] = value
-    try:
-        return kind(**values)
-    except (ValueError, TypeError) as error:
-        says = str(error)
-        group = prefix if says.split()[0] in values else prefix and f"{prefix[:-1]}: "
-        raise SettingsError(f"{group}{says}") from error

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ngu.adam import load_adam
 from ngu.novelty.base import IntrinsicReward
 from ngu.precision import autocast
 from ngu.stopwatch import Stopwatch
@@ -215,12 +216,7 @@ class Learner:
         """Take back what :meth:`state_dict` returned."""
         self.network.load_state_dict(state["network"])
         self.target.load_state_dict(state["target"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        # The fused step pairs weights and moments by their place in memory, which loading loses.
-        for weight, moments in self._optimiser.state.items():
-            for name, value in moments.items():
-                if value.shape == weight.shape:
-                    moments[name] = torch.empty_like(weight).copy_(value)
+        load_adam(self._optimiser, state["optimiser"])
         self.updates = state["updates"]
 
     def _tensor(self, values: np.ndarray) -> Tensor:

@@ -1,0 +1,115 @@
+"""Where pictures to learn from come from: an environment, a run's replay, or a file."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from jaxtyping import UInt8
+from torch.nn import functional
+
+from ngu.checkpoint import load_tree
+from ngu.run_folder import RunFolder
+from ngu.sentences import SettingsError
+from ngu.spaces import ObservationSpec
+from ngu.world.convolutions import channels_first, picture_shape
+from ngu_agents.held_actions import HeldActions
+
+
+def collect(
+    envs: VectorEnv, *, size: int | None, seed: int
+) -> Generator[UInt8[np.ndarray, "E ..."]]:
+    """Yield what E environments show while random actions are held in them, for ever.
+
+    Args:
+        envs: in next-step autoreset; their first episodes begin here.
+        size: height and width that images are brought to; None leaves them. Grids are left.
+        seed: of the actions.
+
+    Raises:
+        SettingsError: they show no pictures of bytes.
+    """
+    space = envs.single_observation_space
+    if space.dtype != np.uint8 or len(space.shape or ()) not in (2, 3):
+        raise SettingsError(f"observations must be pictures of bytes, got {space}")
+    if ObservationSpec(space).kind == "grid":
+        size = None
+    actions = HeldActions(envs.single_action_space, envs.num_envs, seed=seed)
+    observations, _ = envs.reset()
+    while True:
+        yield resized(observations, size)
+        observations, *_ = envs.step(actions())
+
+
+def resized(pictures: UInt8[np.ndarray, "N ..."], size: int | None) -> UInt8[np.ndarray, "N ..."]:
+    """Pictures of another height and width, each pixel an average; None leaves them as they are."""
+    shape = pictures.shape
+    if size is None or picture_shape(shape[1:])[1:] == (size, size):
+        return pictures.copy()
+    sized = functional.interpolate(
+        channels_first(torch.from_numpy(pictures)), (size, size), mode="bilinear", antialias=True
+    )
+    if len(shape) == 3:
+        return sized.squeeze(1).numpy()
+    first = shape[1] <= shape[3]
+    return np.ascontiguousarray((sized if first else sized.permute(0, 2, 3, 1)).numpy())
+
+
+def read_pictures(path: Path, count: int, size: int | None) -> UInt8[np.ndarray, "N ..."]:
+    """The pictures of a run's replay or of a .npz file, the last ``count`` of them.
+
+    Args:
+        path: a run folder with checkpoints, or a file with one array, or one called "images".
+        count: pictures at most.
+        size: height and width that images are brought to; None leaves them.
+
+    Raises:
+        SettingsError: there are none; says what is there.
+        OSError: there is no such file or folder.
+        DamagedCheckpoint: a file of the replay is damaged.
+    """
+    pictures = _of_replay(path, count) if path.is_dir() else _of_file(path)
+    if pictures.dtype != np.uint8 or pictures.ndim not in (3, 4) or not len(pictures):
+        raise SettingsError(
+            f"{path} must hold pictures as uint8 [N, H, W], [N, H, W, C] or [N, C, H, W], got "
+            f"{pictures.dtype} {list(pictures.shape)}"
+        )
+    return resized(pictures[-count:], size)
+
+
+def _of_file(path: Path) -> np.ndarray:
+    try:
+        with path.open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise SettingsError(f"{path} must be a .npz file, it holds a single array")
+            names = list(arrays)
+            if "images" not in names and len(names) != 1:
+                raise SettingsError(
+                    f"{path} must hold one array, or one called images; it holds {names}"
+                )
+            return arrays["images" if "images" in names else names[0]]
+    except SettingsError:
+        raise
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise SettingsError(f"{path} is no .npz file of numbers: {error}") from error
+
+
+def _of_replay(path: Path, count: int) -> np.ndarray:
+    folder = RunFolder.open(path).checkpoints.folder / "replay"
+    parts, found = list[np.ndarray](), 0
+    for file in sorted(folder.glob("slots-*.safetensors"), reverse=True):
+        observations = load_tree(file)["columns"]["observation"]
+        for part in reversed(observations):
+            pictures = np.asarray(part)
+            parts.insert(0, pictures.reshape(-1, *pictures.shape[2:]))
+            found += len(parts[0])
+        if found >= count:
+            break
+    if not parts:
+        raise SettingsError(f"{path} has no replay in its checkpoints to take pictures from")
+    return np.concatenate(parts)

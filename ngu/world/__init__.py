@@ -1,0 +1,1 @@
+"""The latent world model: see, predict, imagine."""

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+
+from ngu.checkpoint import save_tree
+from ngu.frames import collect, read_pictures, resized
+from ngu.run_folder import RunFolder
+from ngu.sentences import SettingsError
+from ngu_envs import make
+
+
+def noise(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(5, 96, 96, 3), (5, 3, 96, 96), (5, 96, 96)])
+def test_images_are_averaged(shape):
+    smaller = resized(np.full(shape, 200, np.uint8), 64)
+    assert smaller.shape == tuple(64 if n == 96 else n for n in shape)
+    assert (smaller == 200).all()
+    axis = shape.index(96)
+    gradient = np.broadcast_to(
+        np.arange(96, dtype=np.uint8), (*shape[:axis], *shape[axis + 1 :], 96)
+    )
+    found = resized(np.ascontiguousarray(np.moveaxis(gradient, -1, axis)), 64)
+    middle = np.moveaxis(found, axis, 0)[32]
+    assert ((middle == 48) | (middle == 49)).all()
+
+
+def test_pictures_of_that_size_stay():
+    pictures = noise(3, 64, 64, 3)
+    np.testing.assert_array_equal(resized(pictures, 64), pictures)
+    np.testing.assert_array_equal(resized(noise(3, 21, 21, 3), None), noise(3, 21, 21, 3))
+
+
+def test_what_environments_show():
+    envs = make("disco-maze", 3, 0, size=21)
+    shown = [
+        pictures for pictures, _ in zip(collect(envs, size=64, seed=0), range(5), strict=False)
+    ]
+    again = make("disco-maze", 3, 0, size=21)
+    same = [
+        pictures for pictures, _ in zip(collect(again, size=64, seed=0), range(5), strict=False)
+    ]
+    assert shown[0].shape == (3, *envs.single_observation_space.shape)  # a grid keeps its size
+    np.testing.assert_array_equal(shown, same)
+    assert len(np.unique(shown, axis=0)) > 1
+
+
+def test_vectors_are_no_pictures():
+    envs = make("CartPole-v1", 2, 0)
+    with pytest.raises(SettingsError, match="observations must be pictures of bytes, got Box"):
+        next(collect(envs, size=64, seed=0))
+
+
+def test_a_file_of_pictures(tmp_path):
+    pictures = noise(20, 32, 48, 3)
+    np.savez(tmp_path / "one.npz", pictures)
+    np.savez(tmp_path / "two.npz", other=noise(3), images=pictures)
+    for name in ("one.npz", "two.npz"):
+        np.testing.assert_array_equal(read_pictures(tmp_path / name, 5, None), pictures[-5:])
+    assert read_pictures(tmp_path / "one.npz", 50, 16).shape == (20, 16, 16, 3)
+
+
+def test_a_replay_of_pictures(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", config="", seed=0)
+    pictures = noise(8, 2, 1, 40, 40)
+    (folder.checkpoints.folder / "replay").mkdir(parents=True)
+    for first, parts in ((0, [pictures[:5]]), (5, [pictures[5:6], pictures[6:]])):
+        name = f"slots-{first:012d}-{first + 5:012d}-0.safetensors"
+        tree = {"columns": {"observation": parts, "action": np.zeros(3)}}
+        save_tree(folder.checkpoints.folder / "replay" / name, tree)
+    flat = pictures.reshape(16, 1, 40, 40)
+    np.testing.assert_array_equal(read_pictures(folder.path, 100, None), flat)
+    np.testing.assert_array_equal(read_pictures(folder.path, 3, None), flat[-3:])
+
+
+def test_where_no_pictures_are(tmp_path):
+    def refused(sentence, path, error=SettingsError):
+        with pytest.raises(error, match=sentence):
+            read_pictures(tmp_path / path, 10, None)
+
+    refused("no such file|No such file", "nothing.npz", FileNotFoundError)
+    np.savez(tmp_path / "floats.npz", np.zeros((4, 32, 32)))
+    refused(r"uint8 \[N, H, W\].*, got float64 \[4, 32, 32\]", "floats.npz")
+    np.savez(tmp_path / "several.npz", a=noise(2), b=noise(2))
+    refused(r"one array, or one called images; it holds \['a', 'b'\]", "several.npz")
+    np.save(tmp_path / "single.npy", noise(4, 32, 32))
+    refused("must be a .npz file, it holds a single array", "single.npy")
+    np.savez(tmp_path / "objects.npz", np.array([{}], dtype=object))
+    refused("is no .npz file of numbers: Object arrays cannot be loaded", "objects.npz")
+    (tmp_path / "text.npz").write_text("pictures")
+    refused("is no .npz file of numbers", "text.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "floats.npz").read_bytes()[:2000])
+    refused("is no .npz file of numbers", "cut.npz")
+    (tmp_path / "empty").mkdir()
+    refused("is no run folder", "empty", FileNotFoundError)
+    run = RunFolder.create(tmp_path / "run", config="", seed=0)
+    refused("has no replay in its checkpoints", run.path.name)

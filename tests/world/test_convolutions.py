@@ -1,0 +1,71 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from ngu.world.convolutions import (
+    PictureDecoder,
+    PictureEncoder,
+    PictureShape,
+    TransposedConvolution,
+    channels_first,
+    picture_shape,
+)
+
+
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def test_the_layers_for_64_pixels_are_those_of_world_models():
+    shape = PictureShape(3, 64, 64)
+    encoder = PictureEncoder(shape, generator=generator())
+    decoder = PictureDecoder(32, shape, generator=generator())
+    weights = [tuple(w.shape) for name, w in encoder.named_parameters() if "weight" in name]
+    assert weights == [(32, 3, 4, 4), (64, 32, 4, 4), (128, 64, 4, 4), (256, 128, 4, 4)]
+    assert encoder.out_features == 1024
+    assert decoder.first.weight.shape == (1024, 32)
+    weights = [tuple(layer.weight.shape) for layer in decoder.layers if hasattr(layer, "weight")]
+    assert weights == [(1024, 128, 5, 5), (128, 64, 5, 5), (64, 32, 6, 6), (32, 3, 6, 6)]
+
+
+@pytest.mark.parametrize("kernel", [(5, 5), (6, 6), (5, 6)])
+@pytest.mark.parametrize("sides", [(1, 1), (1, 3), (4, 7)])
+def test_a_pixel_grows_by_a_matrix_as_by_a_convolution(kernel, sides):
+    layer = TransposedConvolution(3, 2, kernel, generator=generator())
+    torch.nn.init.normal_(layer.bias, generator=generator())
+    x = torch.randn(4, 3, *sides, generator=generator())
+    expected = functional.conv_transpose2d(x, layer.weight, layer.bias, stride=2)
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_values_keep_their_size_through_the_decoder():
+    decoder = PictureDecoder(32, PictureShape(3, 64, 64), generator=generator())
+    logits = decoder(torch.randn(64, 32, generator=generator()))
+    assert 0.2 < logits.std() < 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((60, 80, 3), (3, 60, 80)),
+        ((3, 60, 80), (3, 60, 80)),
+        ((84, 84), (1, 84, 84)),
+        ((4, 84, 84), (4, 84, 84)),
+        ((16, 16, 1), (1, 16, 16)),
+    ],
+)
+def test_where_the_channels_are(shape, expected):
+    assert picture_shape(shape) == expected
+    assert channels_first(torch.zeros(2, *shape, dtype=torch.uint8)).shape == (2, *expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sentence"),
+    [
+        ((15, 64, 3), "at least 16 pixels high and wide, got 15 x 64"),
+        ((64,), r"must have shape \[H, W\], \[H, W, C\] or \[C, H, W\], got \[64\]"),
+    ],
+)
+def test_what_is_no_picture(shape, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        picture_shape(shape)
