@@ -106,6 +106,11 @@ class RSSMConfig:
         """Width S of the stochastic part."""
         return self.latents * (self.classes if self.latent == "categorical" else 1)
 
+    @property
+    def features(self) -> int:
+        """Width of a state as one vector."""
+        return self.deterministic_size + self.stochastic_size
+
 
 class RSSM(nn.Module):
     """The model. Beliefs and states are float32, also under `torch.autocast`.
@@ -138,7 +143,6 @@ class RSSM(nn.Module):
         outputs = stochastic if config.latent == "categorical" else 2 * stochastic
         self.prior = linear(hidden, outputs, generator=generator, gain=1.0)
         self.posterior = linear(hidden, outputs, generator=generator, gain=1.0)
-        self.out_features = size + stochastic
 
     def initial(self, batch: int) -> State:
         """The state before an episode: zeros [B, ...]."""

@@ -56,7 +56,7 @@ def test_shapes(latent):
         assert type(beliefs) is kind
         assert all(part.shape == shape for part in beliefs)
     features = model.features(seen.states)
-    assert features.shape == (STEPS, BATCH, model.out_features) == (STEPS, BATCH, 8 + width)
+    assert features.shape == (STEPS, BATCH, model.config.features) == (STEPS, BATCH, 8 + width)
     losses = model.kl_losses(seen.posterior, seen.prior)
     assert losses.dynamics.shape == losses.representation.shape == (STEPS, BATCH)
     assert losses.dynamics.min() >= 1
