@@ -8,8 +8,8 @@ import torch
 from ngu.world.model import WorldModel, WorldModelConfig
 from ngu.world.rssm import RSSMConfig
 
-SIZES = {"deterministic_size": 32, "latents": 8, "classes": 8, "hidden": 32}
-SIDE, STEPS, BATCH = 16, 16, 12
+SIZES = {"deterministic_size": 32, "latents": 4, "classes": 4, "hidden": 32}
+SIDE, STEPS, BATCH = 16, 12, 12
 
 
 def generator(seed=0):
@@ -20,7 +20,7 @@ def make(observation_space=None, action_space=None, seed=0, **settings):
     if observation_space is None:
         observation_space = gym.spaces.Box(0, 255, (SIDE, SIDE), np.uint8)
     action_space = gym.spaces.Discrete(2) if action_space is None else action_space
-    config = WorldModelConfig(RSSMConfig(**SIZES), filters=8, hidden=32, **settings)
+    config = WorldModelConfig(RSSMConfig(**SIZES), filters=12, hidden=32, **settings)
     return WorldModel(observation_space, action_space, config, generator=generator(seed))
 
 
@@ -46,10 +46,10 @@ def moving_dot(seed=0):
 def trained():
     """A model after a few updates on one batch, and its parts before and after."""
     model, batch = make(), moving_dot()
-    adam = torch.optim.Adam(model.parameters(), lr=2e-3)
+    adam = torch.optim.Adam(model.parameters(), lr=3e-3)
     draws = generator(1)
     _, before = model.loss(*batch, generator=generator(2))
-    for _ in range(150):
+    for _ in range(120):
         loss, _ = model.loss(*batch, generator=draws)
         adam.zero_grad()
         loss.backward()
@@ -66,9 +66,12 @@ def test_it_learns_what_it_sees(trained):
     assert after.continuation.mean() < 0.01
 
 
-@pytest.mark.parametrize("draws", [None, generator(3)])
-def test_it_foresees_what_it_does_not_see(trained, draws):
-    """Eleven steps unseen after five seen, against the mean picture and the last one seen."""
+@pytest.mark.parametrize(("draws", "factor"), [(None, 20), (generator(3), 1.5)])
+def test_it_foresees_what_it_does_not_see(trained, draws, factor):
+    """Seven steps unseen after five seen, against the mean picture and the last one seen.
+
+    Samples are allowed to err: a step may surprise by the free nat.
+    """
     model, _, _ = trained
     pictures, actions, reward, _, first = moving_dot()
     found = model.predict(pictures[:5], actions, first[:5], draws)
@@ -81,9 +84,10 @@ def test_it_foresees_what_it_does_not_see(trained, draws):
             pictures[4].float() / 255,
         )
     )
-    assert error < by_mean / 3
-    assert error < by_last / 3
-    assert (found.reward - reward[5:]).abs().mean() < 0.5
+    assert error < by_mean / factor
+    assert error < by_last / factor
+    by_mean, error = reward.std(), (found.reward - reward[5:]).square().mean().sqrt()
+    assert error < by_mean if draws else error < by_mean / 2
     assert found.continue_probability.min() > 0.9
 
 
@@ -204,11 +208,11 @@ def test_wrong_arguments():
     model, (pictures, actions, reward, terminated, first) = make(), moving_dot()
     with pytest.raises(TypeError, match=r"dtype torch\.uint8, as the space is, got torch\.float32"):
         model.observe(pictures / 255, actions, first)
-    with pytest.raises(ValueError, match=r"\[T, B, 16, 16\], T at least 1, got \[16, 12, 15, 16\]"):
+    with pytest.raises(ValueError, match=r"\[T, B, 16, 16\], T at least 1, got \[12, 12, 15, 16\]"):
         model.loss(pictures[:, :, 1:], actions, reward, terminated, first)
     with pytest.raises(ValueError, match=r"T at least 1, got \[0, 12, 16, 16\]"):
         model.observe(pictures[:0], actions[:0], first[:0])
-    with pytest.raises(ValueError, match=r"action_tm1 must have shape \[16, 12\], got \[16, 12, 1"):
+    with pytest.raises(ValueError, match=r"action_tm1 must have shape \[12, 12\], got \[12, 12, 1"):
         model.observe(pictures, actions[..., None], first)
     with pytest.raises(ValueError, match="more steps than the 5 of the context, got 5"):
         model.predict(pictures[:5], actions[:5], first[:5])
