@@ -79,7 +79,7 @@ def two_hot(
         values: numbers; those outside the bins count as the outermost bin.
         bins: rising values, at least two.
     """
-    values = values.clamp(bins[0], bins[-1])
+    values = values.clamp(bins[0], bins[-1]).contiguous()
     below = (torch.searchsorted(bins, values.detach(), right=True) - 1).clamp(0, len(bins) - 2)
     low, high = bins[below], bins[below + 1]
     share = (values - low) / (high - low)

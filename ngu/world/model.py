@@ -44,7 +44,7 @@ class Parts(NamedTuple):
     representation: Float[Tensor, "T B"]
     """Divergence that trains the posterior, nats."""
     observed: Observed
-    """States and beliefs: where imagination starts, and what surprised."""
+    """States and beliefs, with gradient: where imagination starts, and what surprised."""
 
 
 class Prediction(NamedTuple):

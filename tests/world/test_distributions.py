@@ -72,6 +72,8 @@ def test_two_hot_by_hand():
         ]
     )
     torch.testing.assert_close(two_hot(values, bins), expected)
+    turned = two_hot(values.view(2, 3).t(), bins)  # memory in another order
+    torch.testing.assert_close(turned, expected.view(2, 3, 4).transpose(0, 1))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -46,10 +46,10 @@ def moving_dot(seed=0):
 def trained():
     """A model after a few updates on one batch, and its parts before and after."""
     model, batch = make(), moving_dot()
-    adam = torch.optim.Adam(model.parameters(), lr=3e-3)
+    adam = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
     draws = generator(1)
     _, before = model.loss(*batch, generator=generator(2))
-    for _ in range(120):
+    for _ in range(100):
         loss, _ = model.loss(*batch, generator=draws)
         adam.zero_grad()
         loss.backward()
