@@ -8,7 +8,8 @@ import torch
 from ngu.world.model import WorldModel, WorldModelConfig
 from ngu.world.rssm import RSSMConfig
 
-SIZES = {"deterministic_size": 32, "latents": 4, "classes": 4, "hidden": 32}
+# A free nat would let each imagined step err, in a world of four places.
+SIZES = {"deterministic_size": 32, "latents": 4, "classes": 4, "hidden": 32, "free_nats": 0.1}
 SIDE, STEPS, BATCH = 16, 12, 12
 
 
@@ -66,12 +67,9 @@ def test_it_learns_what_it_sees(trained):
     assert after.continuation.mean() < 0.01
 
 
-@pytest.mark.parametrize(("draws", "factor"), [(None, 20), (generator(3), 1.5)])
-def test_it_foresees_what_it_does_not_see(trained, draws, factor):
-    """Seven steps unseen after five seen, against the mean picture and the last one seen.
-
-    Samples are allowed to err: a step may surprise by the free nat.
-    """
+@pytest.mark.parametrize("draws", [None, generator(3)])
+def test_it_foresees_what_it_does_not_see(trained, draws):
+    """Seven steps unseen after five seen, against the mean picture and the last one seen."""
     model, _, _ = trained
     pictures, actions, reward, _, first = moving_dot()
     found = model.predict(pictures[:5], actions, first[:5], draws)
@@ -84,10 +82,9 @@ def test_it_foresees_what_it_does_not_see(trained, draws, factor):
             pictures[4].float() / 255,
         )
     )
-    assert error < by_mean / factor
-    assert error < by_last / factor
-    by_mean, error = reward.std(), (found.reward - reward[5:]).square().mean().sqrt()
-    assert error < by_mean if draws else error < by_mean / 2
+    assert error < by_mean / 4
+    assert error < by_last / 4
+    assert (found.reward - reward[5:]).square().mean().sqrt() < reward.std() / 2
     assert found.continue_probability.min() > 0.9
 
 
