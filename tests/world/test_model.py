@@ -170,6 +170,15 @@ def test_spaces(observation_space, action_space):
     assert found.reward.shape == found.continue_probability.shape == (2, 2)
 
 
+def test_gaussian_states():
+    config = WorldModelConfig(RSSMConfig(latent="gaussian", **SIZES), filters=12, hidden=32)
+    pictures = gym.spaces.Box(0, 255, (SIDE, SIDE), np.uint8)
+    model, batch = WorldModel(pictures, gym.spaces.Discrete(2), config), moving_dot()
+    model.loss(*batch, generator=generator())[0].backward()
+    found = model.predict(batch[0][:5], batch[1], batch[4][:5], generator())
+    assert found.observations.shape == (STEPS - 5, BATCH, SIDE, SIDE)
+
+
 def test_weights_and_samples_come_from_generators_alone():
     before, batch = torch.get_rng_state(), moving_dot()
     one, same, other = (

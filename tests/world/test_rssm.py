@@ -78,6 +78,22 @@ def test_gaussian_beliefs_keep_a_width():
 
 
 @KINDS
+def test_beliefs_are_never_certain(latent):
+    """Outputs that say it as firmly as can be leave the least width, or 1 % of all classes."""
+    model = make(latent)
+    torch.nn.init.zeros_(model.prior.weight)
+    torch.nn.init.constant_(model.prior.bias, -1000.0)
+    if latent == "categorical":
+        model.prior.bias.data[::5] = 1000.0
+    found = model.expect(torch.zeros(BATCH, 8))
+    if latent == "gaussian":
+        torch.testing.assert_close(found.std, torch.full((BATCH, 4), 0.1))
+    else:
+        expected = torch.tensor([0.992, 0.002, 0.002, 0.002, 0.002]).expand(BATCH, 4, 5)
+        torch.testing.assert_close(found.log_probability.exp(), expected)
+
+
+@KINDS
 def test_pieces_give_what_the_whole_gives(latent):
     model, draws = make(latent), generator(5)
     whole = observe(model, some_sequences())
