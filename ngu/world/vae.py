@@ -29,16 +29,10 @@ from ngu.world.convolutions import (
     channels_first,
     picture_shape,
 )
+from ngu.world.distributions import Gaussian, sample_gaussian
 
 _GAUSSIAN_VARIANCE = 0.5
 _LEVELS = 256
-
-
-class Posterior(NamedTuple):
-    """A Gaussian for each picture, its dimensions independent."""
-
-    mean: Float[Tensor, "B Z"]
-    std: Float[Tensor, "B Z"]
 
 
 class Bound(NamedTuple):
@@ -134,11 +128,11 @@ class ConvVAE(nn.Module):
             )
         return pictures
 
-    def encode(self, pictures: UInt8[Tensor, "B ..."]) -> Posterior:
+    def encode(self, pictures: UInt8[Tensor, "B ..."]) -> Gaussian:
         """The posterior of each picture."""
         pictures = channels_first(self.check(pictures))
         mean, log_std = self.moments(self.encoder(self._scaled(pictures))).float().chunk(2, dim=-1)
-        return Posterior(mean, log_std.exp())
+        return Gaussian(mean, log_std.exp())
 
     def decode(self, latents: Float[Tensor, "B Z"]) -> UInt8[Tensor, "B ..."]:
         """The likeliest pictures of latents, as bytes shaped as observations are."""
@@ -159,7 +153,7 @@ class ConvVAE(nn.Module):
             generator: of the samples, on the pictures' device; None takes the posteriors' means.
         """
         posterior = self.encode(pictures)
-        latents = posterior.mean if generator is None else sample(posterior, generator)
+        latents = sample_gaussian(posterior, generator)
         mean = torch.sigmoid(self.decoder(latents).float())
         shown = channels_first(pictures).float() / 255
         if self.config.likelihood == "gaussian":
@@ -229,13 +223,7 @@ class ConvVAE(nn.Module):
         return pictures.contiguous(memory_format=torch.channels_last).to(dtype) * (1 / 255)
 
 
-def sample(posterior: Posterior, generator: torch.Generator) -> Float[Tensor, "B Z"]:
-    """One sample of each posterior, through which gradients pass (reparameterised)."""
-    noise = torch.empty_like(posterior.mean).normal_(generator=generator)
-    return posterior.mean + posterior.std * noise
-
-
-def kl_divergence(posterior: Posterior) -> Float[Tensor, "B Z"]:
+def kl_divergence(posterior: Gaussian) -> Float[Tensor, "B Z"]:
     """KL(N(mean, std^2) || N(0, 1)) of each dimension in nats, in closed form.
 
     1/2 (mean^2 + std^2 - ln std^2 - 1), Kingma and Welling, appendix B.

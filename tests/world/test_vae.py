@@ -6,15 +6,14 @@ from torch.distributions import Normal
 from torch.distributions import kl_divergence as exact_divergence
 
 from ngu.checkpoint import DamagedCheckpoint, save_tree
+from ngu.world.distributions import Gaussian, sample_gaussian
 from ngu.world.vae import (
     ConvVAE,
-    Posterior,
     VAEConfig,
     gaussian_log_likelihood,
     interpolate,
     kl_divergence,
     logistic_log_likelihood,
-    sample,
     traverse,
 )
 
@@ -64,7 +63,7 @@ def test_weights_come_from_the_generator_alone():
 
 def test_the_divergence_is_exact():
     mean, std = torch.tensor([[0.0, 0.5, -3.0]]), torch.tensor([[1.0, 0.3, 2.0]])
-    found = kl_divergence(Posterior(mean, std))
+    found = kl_divergence(Gaussian(mean, std))
     torch.testing.assert_close(found, exact_divergence(Normal(mean, std), Normal(0.0, 1.0)))
     assert found[0, 0] == 0
 
@@ -73,18 +72,18 @@ def test_its_gradient_is_that_of_samples():
     """The closed form against the mean of log q - log p over reparameterised samples."""
     mean = torch.tensor([[0.7, -1.5, 0.0]], dtype=torch.float64, requires_grad=True)
     std = torch.tensor([[0.4, 1.3, 1.0]], dtype=torch.float64, requires_grad=True)
-    closed = torch.autograd.grad(kl_divergence(Posterior(mean, std)).sum(), (mean, std))
+    closed = torch.autograd.grad(kl_divergence(Gaussian(mean, std)).sum(), (mean, std))
     torch.testing.assert_close(closed, (mean.detach(), std.detach() - 1 / std.detach()))
-    many = Posterior(mean.expand(400_000, 3), std.expand(400_000, 3))
-    latents = sample(many, generator())
+    many = Gaussian(mean.expand(400_000, 3), std.expand(400_000, 3))
+    latents = sample_gaussian(many, generator())
     drawn = Normal(*many).log_prob(latents) - Normal(0.0, 1.0).log_prob(latents)
     estimated = torch.autograd.grad(drawn.mean(0).sum(), (mean, std))
     torch.testing.assert_close(estimated, closed, atol=0.01, rtol=0)
 
 
 def test_samples_follow_the_posterior():
-    posterior = Posterior(torch.full((50_000, 1), 2.0), torch.full((50_000, 1), 0.5))
-    latents = sample(posterior, generator())
+    posterior = Gaussian(torch.full((50_000, 1), 2.0), torch.full((50_000, 1), 0.5))
+    latents = sample_gaussian(posterior, generator())
     assert abs(latents.mean() - 2) < 0.01
     assert abs(latents.std() - 0.5) < 0.01
 
