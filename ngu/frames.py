@@ -82,11 +82,11 @@ def read_pictures(path: Path, count: int, size: int | None) -> UInt8[np.ndarray,
 
 
 def _of_file(path: Path) -> np.ndarray:
+    path.stat()  # says that there is no such file
+    if not zipfile.is_zipfile(path):
+        raise SettingsError(f"{path} is no whole .npz file")
     try:
-        with path.open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise SettingsError(f"{path} must be a .npz file, it holds a single array")
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             names = list(arrays)
             if "images" not in names and len(names) != 1:
                 raise SettingsError(

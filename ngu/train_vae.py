@@ -69,7 +69,10 @@ def _run(arguments: list[str], console: Console) -> int:
         folder = RunFolder.open(known.resume)
         if rest:
             raise SettingsError(f"a run goes on with its own settings, got {' '.join(rest)}")
-        settings, _ = parse_vae([], base=folder.path / "config.yaml")
+        try:
+            settings, _ = parse_vae([], base=folder.path / "config.yaml")
+        except SettingsError as error:
+            raise SettingsError(f"{folder.path} is no run of train_vae: {error}") from error
     folder.checkpoints.keep = settings.checkpoint.keep
     logger.info("run folder: %s", folder.path)
     with folder.held(), Stop() as stop:

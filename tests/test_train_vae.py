@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from ngu.run_folder import RunFolder
 from ngu.train_vae import main
 from ngu.world.vae import ConvVAE
 
 SHORT = ["--training.batch_size", 16, "--vae.latent_dim", 4, "--device", "cpu"]
-MAZE = ["--env", "disco-maze", "--options", '{"size": 17}', "--num-envs", 2]
+MAZE = ["--env", "disco-maze", "--options.size", 17, "--num-envs", 2]
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_resumed_is_uninterrupted(command, tmp_path, monkeypatch):
         (["--env", "disko-maze"], "no environment is called 'disko-maze'; the closest"),
         (["--env", "CartPole-v1"], "observations must be pictures of bytes, got Box"),
         (
-            ["--env", "disco-maze", "--options", '{"size": 9}'],
+            ["--env", "disco-maze", "--options.size", 9],
             "at least 16 pixels high and wide, got 9 x 9",
         ),
         (["--env", "disco-maze", "--size", 8], "size must be at least 16, got 8"),
@@ -143,10 +144,12 @@ def test_resumed_is_uninterrupted(command, tmp_path, monkeypatch):
         (["--data", "few.npz"], "a batch of 256 pictures beside the 1 held out, got 20 in all"),
         (["--data", "nothing.npz"], "nothing.npz"),
         (["--resume", "nowhere"], "nowhere is no run folder"),
+        (["--resume", "other"], "other is no run of train_vae: there is no setting agent"),
     ],
 )
 def test_what_the_user_has_to_mend(command, tmp_path, words, sentence):
     np.savez(tmp_path / "few.npz", noise(20, 16, 16, 3))
+    RunFolder.create(tmp_path / "other", config="agent: ngu", seed=0)
     given = words if "--resume" in words else [*words, "--run-dir", "run"]
     code, said = command(*given)
     assert code == 2
