@@ -207,15 +207,8 @@ def _train(
         seconds = state["seconds"]
         logger.info("going on from %s", path)
     folder.resume(training.updates)
-    begun, first = time.monotonic(), training.updates
-    saved = begun
+    saved = begun = time.monotonic()
     size, total = settings.training.batch_size, training.total_updates
-
-    def save() -> None:
-        passed = seconds + time.monotonic() - begun
-        folder.checkpoints.save(
-            training.updates, {"training": training.state_dict(), "seconds": passed}
-        )
 
     with _Bar("training", total, training.updates, console) as bar:
         for metrics in training:
@@ -224,14 +217,23 @@ def _train(
                 frames = training.updates * size
                 folder.log({"frames": frames, "steps": training.updates, **metrics})
             if time.monotonic() - saved > settings.checkpoint.seconds:
-                save()
                 saved = time.monotonic()
+                _save(folder, training, seconds + saved - begun)
             if stop.signal is not None:
                 break
-    rate = (training.updates - first) * size / (time.monotonic() - begun)
-    save()
+    seconds += time.monotonic() - begun
+    _save(folder, training, seconds)
     if training.updates == total:
-        _finish(settings, folder, training, rate)
+        _finish(settings, folder, training, total * size / seconds)
+
+
+def _save(folder: RunFolder, training: VAETraining, seconds: float) -> None:
+    """Write a checkpoint; where the disk is full the last one stays and training goes on."""
+    try:
+        state = {"training": training.state_dict(), "seconds": seconds}
+        folder.checkpoints.save(training.updates, state)
+    except OSError as error:
+        logger.error("no checkpoint was written: %s", error)
 
 
 def _finish(settings: VAESettings, folder: RunFolder, training: VAETraining, rate: float) -> None:

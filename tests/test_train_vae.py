@@ -65,6 +65,9 @@ def test_what_a_run_leaves(command, tmp_path):
     code, _ = command("--resume", "run")
     assert code == 0
     assert (run / "vae.safetensors").read_bytes() == before
+    again = json.loads((run / "summary.json").read_text())
+    assert again["pictures_per_second"] > 0
+    assert again["squared_error"] == summary["squared_error"]
 
 
 @pytest.mark.parametrize("said_before", ["collecting", "training"])
