@@ -89,7 +89,7 @@ class PictureCodec(Codec):
     @torch.no_grad()
     def decode(self, features: Float[Tensor, "N S"]) -> Shaped[Tensor, "N ..."]:
         """The likeliest pictures; bytes are rounded."""
-        pictures = torch.sigmoid(self.decoder(features).float())
+        pictures = self.decoder(features).clamp(0, 1)
         if self.spec.dtype == torch.uint8:
             pictures = (pictures / self.spec.scale).round_()
         pictures = pictures.to(self.spec.dtype)
@@ -102,7 +102,7 @@ class PictureCodec(Codec):
     ) -> Float[Tensor, " N"]:
         """Squared errors of pixels in [0, 1], summed over a picture."""
         shown = self._channels_first(observations).float() * self.spec.scale
-        error = torch.sigmoid(self.decoder(features).float()) - shown
+        error = self.decoder(features) - shown
         return error.square().flatten(1).sum(-1)
 
     def _channels_first(self, pictures: Shaped[Tensor, "N ..."]) -> Shaped[Tensor, "N C H W"]:

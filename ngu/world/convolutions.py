@@ -142,9 +142,13 @@ class PictureDecoder(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B C H W"]:
-        """The logits of pictures in [0, 1]."""
+        """Pictures of about 0 to 1, float32.
+
+        World Models has a sigmoid here. Where it has saturated, at pixels that are dark in most
+        pictures, its gradient is lost and with it what is seldom there; so there is none.
+        """
         x = self.first(features).unflatten(1, self._start)
-        return self.layers(x.permute(0, 3, 1, 2))
+        return self.layers(x.permute(0, 3, 1, 2)).float() + 0.5
 
 
 class TransposedConvolution(nn.Module):

@@ -136,8 +136,8 @@ class ConvVAE(nn.Module):
 
     def decode(self, latents: Float[Tensor, "B Z"]) -> UInt8[Tensor, "B ..."]:
         """The likeliest pictures of latents, as bytes shaped as observations are."""
-        unit = torch.sigmoid(self.decoder(latents).float())
-        pictures = (unit * 255).round_().to(torch.uint8)
+        unit = self.decoder(latents)
+        pictures = (unit.clamp(0, 1) * 255).round_().to(torch.uint8)
         if len(self.observation_shape) == 2:
             return pictures.squeeze(1)
         first = self.observation_shape[0] <= self.observation_shape[2]
@@ -154,7 +154,7 @@ class ConvVAE(nn.Module):
         """
         posterior = self.encode(pictures)
         latents = sample_gaussian(posterior, generator)
-        mean = torch.sigmoid(self.decoder(latents).float())
+        mean = self.decoder(latents)
         shown = channels_first(pictures).float() / 255
         if self.config.likelihood == "gaussian":
             log_likelihood = gaussian_log_likelihood(shown, mean)

@@ -32,12 +32,12 @@ def test_pictures(shape):
     assert codec.encode(pictures).shape == (3, codec.out_features)
     decoded = codec.decode(some_features())
     assert (decoded.shape, decoded.dtype) == (pictures.shape, torch.uint8)
-    exact = torch.sigmoid(codec.decoder(some_features()))
+    exact = codec.decoder(some_features())
     if len(shape) == 2:
         exact = exact.squeeze(1)
     elif shape[0] > shape[2]:
         exact = exact.permute(0, 2, 3, 1)
-    assert (decoded.float() - 255 * exact).abs().max() <= 0.501
+    assert (decoded.float() - 255 * exact.clamp(0, 1)).abs().max() <= 0.501
     error = (exact - pictures / 255).square().flatten(1).sum(-1)
     torch.testing.assert_close(codec.loss(some_features(), pictures), error)
 

@@ -44,6 +44,15 @@ def test_values_keep_their_size_through_the_decoder():
     assert 0.2 < logits.std() < 3
 
 
+def test_pixels_that_were_dark_so_far_still_learn():
+    """However dark a pixel is believed to be, its error reaches the weights whole."""
+    decoder = PictureDecoder(4, PictureShape(1, 16, 16), generator=generator())
+    torch.nn.init.constant_(decoder.layers[-1].bias, -20.0)
+    (1 - decoder(torch.zeros(1, 4))).square().sum().backward()
+    bias = decoder.layers[-1].bias
+    torch.testing.assert_close(bias.grad, torch.tensor([-2 * 20.5 * 256]))
+
+
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [
