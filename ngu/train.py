@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
 
 from rich.console import Console
 
-from ngu.checkpoint import DamagedCheckpoint
+from ngu.command import exit_code_of
 from ngu.console import log_to_console
 from ngu.display import Display
 from ngu.parsing import check_resumable, parse
@@ -19,7 +18,6 @@ from ngu.sentences import EarlyParser
 from ngu.session import Session, open_session
 from ngu.settings import SettingsError
 from ngu.training import Stop, Training
-from ngu_envs import WorkerDiedError
 
 logger = logging.getLogger("ngu")
 
@@ -27,24 +25,12 @@ logger = logging.getLogger("ngu")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code.
 
-    0 when the frames are done, 130 or 143 when a signal stopped it, 2 for what the user has to
-    mend (the message says what), 1 when a process with environments died.
+    0 when the frames are done, 130 or 143 when a signal stopped it, or what
+    :func:`ngu.command.exit_code_of` says.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     console = log_to_console()
-    try:
-        return _train(arguments, console)
-    except (SettingsError, OSError, DamagedCheckpoint) as error:
-        logger.error("%s", error)
-    except FloatingPointError as error:
-        logger.error("%s; the last checkpoint is from before it", error)
-    except WorkerDiedError as error:
-        logger.error("%s; --resume goes on from the last checkpoint", error)
-        return 1
-    except KeyboardInterrupt:
-        logger.info("stopped before training began")
-        return 128 + signal.SIGINT
-    return 2
+    return exit_code_of(lambda: _train(arguments, console))
 
 
 def _train(arguments: list[str], console: Console) -> int:

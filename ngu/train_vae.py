@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import time
 from collections.abc import Generator, Sequence
@@ -16,7 +15,8 @@ from jaxtyping import UInt8
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ngu.checkpoint import DamagedCheckpoint, load_tree, save_tree
+from ngu.checkpoint import load_tree, save_tree
+from ngu.command import exit_code_of
 from ngu.console import log_to_console
 from ngu.frames import collect, read_pictures
 from ngu.run_folder import RunFolder, default_run_path
@@ -40,20 +40,12 @@ _SAID_EVERY = 10.0  # seconds, where there is no terminal
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code.
 
-    0 when training is done, 130 or 143 when a signal stopped it, 2 for what the user has to mend.
+    0 when training is done, 130 or 143 when a signal stopped it, or what
+    :func:`ngu.command.exit_code_of` says.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     console = log_to_console()
-    try:
-        return _run(arguments, console)
-    except (SettingsError, OSError, DamagedCheckpoint) as error:
-        logger.error("%s", error)
-    except FloatingPointError as error:
-        logger.error("%s; the last checkpoint is from before it", error)
-    except KeyboardInterrupt:
-        logger.info("stopped before training began")
-        return 128 + signal.SIGINT
-    return 2
+    return exit_code_of(lambda: _run(arguments, console))
 
 
 def _run(arguments: list[str], console: Console) -> int:
@@ -172,14 +164,18 @@ def _pictures(
             _Bar("collecting", settings.frames, done, console) as bar,
             closing(_collected(settings, settings.num_envs, seed)) as collected,
         ):
-            for shown in collected:
-                parts.append(shown[: settings.frames - done])
-                done += len(parts[-1])
-                bar.show(done)
-                if done == settings.frames or stop.signal is not None:
-                    break
-        save_tree(path, {"pictures": np.concatenate(parts)})
-    return None if stop.signal is not None else np.concatenate(parts)
+            try:
+                for shown in collected:
+                    parts.append(shown[: settings.frames - done])
+                    done += len(parts[-1])
+                    bar.show(done)
+                    if done == settings.frames or stop.signal is not None:
+                        break
+            finally:  # what was collected is kept, whatever ended it
+                parts = [np.concatenate(parts)] if parts else []
+                if parts:
+                    save_tree(path, {"pictures": parts[0]})
+    return None if stop.signal is not None else parts[0]
 
 
 def _train(

@@ -1,5 +1,24 @@
 """Tests compute on one core: small tensors are faster so, above all beside other work."""
 
+import logging
+
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def run_command(tmp_path, monkeypatch, capsys):
+    """Runs a command's ``main`` here, in an empty folder; returns exit code and what it wrote."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    monkeypatch.chdir(tmp_path)
+
+    def run(main, *arguments):
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    yield run
+    root.handlers[:], root.level = before

@@ -1,11 +1,11 @@
 """The training command's promises, in real processes where a signal or a kill is at stake."""
 
 import json
-import logging
 import os
 import random
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -42,19 +42,9 @@ def trainings():
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Runs the command here, in an empty folder; returns its exit code and what it wrote."""
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out + captured.err
-
-    yield run
-    root.handlers[:], root.level = before
+def command(run_command):
+    """Runs the command in an empty folder; returns its exit code and what it wrote."""
+    return partial(run_command, main)
 
 
 def rows_of(run: Path) -> list[dict]:

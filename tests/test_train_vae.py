@@ -1,12 +1,12 @@
 """The command that trains an autoencoder, in a real process where a signal is at stake."""
 
 import json
-import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,19 +21,9 @@ MAZE = ["--env", "disco-maze", "--options.size", 17, "--num-envs", 2]
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Runs the command here, in an empty folder; returns its exit code and what it wrote."""
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out + captured.err
-
-    yield run
-    root.handlers[:], root.level = before
+def command(run_command):
+    """Runs the command in an empty folder; returns its exit code and what it wrote."""
+    return partial(run_command, main)
 
 
 def noise(*shape):

@@ -9,6 +9,7 @@ Shapes: N observations, F embedding, S features of a state.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import gymnasium as gym
@@ -28,7 +29,7 @@ from ngu.world.distributions import symexp, symlog
 from ngu.world.layers import Dense
 
 
-class Codec(nn.Module):
+class Codec(nn.Module, ABC):
     """Reads observations, and predicts them from features of states.
 
     Attributes:
@@ -42,19 +43,19 @@ class Codec(nn.Module):
         super().__init__()
         self.spec = spec
 
+    @abstractmethod
     def encode(self, observations: Shaped[Tensor, "N ..."]) -> Float[Tensor, "N F"]:
         """Embeddings of observations as the environment gave them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, features: Float[Tensor, "N S"]) -> Shaped[Tensor, "N ..."]:
         """The likeliest observations, of the space's shape and dtype, without gradient."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss(
         self, features: Float[Tensor, "N S"], observations: Shaped[Tensor, "N ..."]
     ) -> Float[Tensor, " N"]:
         """The squared error of each observation, summed over its numbers, float32."""
-        raise NotImplementedError
 
 
 class PictureCodec(Codec):

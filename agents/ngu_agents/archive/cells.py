@@ -59,7 +59,9 @@ class Cells(ABC):
         """Everything that lasts."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
+    def load_state_dict(  # noqa: B027 - most have nothing that lasts
+        self, state: dict[str, Any]
+    ) -> None:
         """Take back what :meth:`state_dict` returned."""
 
 
