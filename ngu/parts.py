@@ -11,11 +11,17 @@ from ngu.bonuses import make_bonus
 from ngu.parsing import parse
 from ngu.run_folder import RunFolder
 from ngu.sentences import reason
-from ngu.settings import SettingsError, TrainSettings, resolve_device
+from ngu.settings import (
+    SettingsError,
+    TrainSettings,
+    disagrees_in_latents,
+    resolve_device,
+)
 from ngu_agents.archive.agent import ArchiveAgent
 from ngu_agents.archive.returning import ReturningEnvs, best_trajectories
 from ngu_agents.base import Agent
 from ngu_agents.demonstrations import Demonstrations
+from ngu_agents.dreamer import DreamerAgent
 from ngu_agents.ppo import PPOAgent
 from ngu_agents.random_agent import RandomAgent
 from ngu_agents.recurrent_replay import RecurrentReplayAgent
@@ -46,8 +52,9 @@ def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:
             seed=seed,
         )
     device = resolve_device(settings.device)
+    in_latents = disagrees_in_latents(settings.agent, settings.bonus)
     bonus = make_bonus(
-        settings.bonus,
+        "none" if in_latents else settings.bonus,
         observation_space,
         action_space,
         num_envs,
@@ -64,6 +71,20 @@ def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:
             bonus=bonus,
             config=settings.learning,
             seed=seed,
+            device=device,
+            precision=settings.precision,
+        )
+    if settings.agent == "dreamer":
+        return DreamerAgent(
+            observation_space,
+            action_space,
+            num_envs,
+            bonus=bonus,
+            disagreement=settings.novelty if in_latents else None,
+            config=settings.learning,
+            replay=settings.replay,
+            seed=seed,
+            stack=envs.metadata.get("frame_stack", 1),
             device=device,
             precision=settings.precision,
         )

@@ -12,6 +12,7 @@ from ngu.novelty.ngu import NGUConfig
 from ngu.sentences import SettingsError as SettingsError
 from ngu_agents.archive.config import ArchiveConfig
 from ngu_agents.config import RecurrentReplayConfig
+from ngu_agents.dreamer_config import DreamerConfig, LatentDisagreementConfig
 from ngu_agents.ppo_config import PPOConfig
 from ngu_agents.replay_layout import ReplayConfig
 from ngu_envs import config_type
@@ -22,6 +23,7 @@ CHANGEABLE_ON_RESUME = frozenset({"frames", "device", "checkpoint", "log"})
 _OF_AGENT: dict[str, dict[str, type[Any]]] = {
     "ngu": {"learning": RecurrentReplayConfig, "replay": ReplayConfig},
     "ppo": {"learning": PPOConfig},
+    "dreamer": {"learning": DreamerConfig, "replay": ReplayConfig},
     "archive": {"learning": ArchiveConfig},
     "random": {},
 }
@@ -65,9 +67,10 @@ class TrainSettings:
 
     env: str = "MontezumaRevenge"
     """Environment: an Atari game in CamelCase, disco-maze, deep-sea, noisy-tv or a gymnasium id."""
-    agent: Literal["ngu", "ppo", "archive", "random"] = "ngu"
-    """Who acts: Never Give Up's recurrent replay agent, PPO with two values, an archive that goes
-    back to saved states and explores from there, or random actions."""
+    agent: Literal["ngu", "ppo", "dreamer", "archive", "random"] = "ngu"
+    """Who acts: Never Give Up's recurrent replay agent, PPO with two values, DreamerV3's agent that
+    learns in imagination, an archive that goes back to saved states and explores from there, or
+    random actions."""
     bonus: Literal["ngu", "rnd", "icm", "re3", "ride", "e3b", "noveld", "disagreement", "none"] = (
         "ngu"
     )
@@ -116,13 +119,22 @@ def part_types(env: str, agent: str, bonus: str) -> dict[str, type[Any] | None]:
         ImportError: It belongs to a package that is not installed.
     """
     of_agent = _OF_AGENT.get(agent, _OF_AGENT[TrainSettings.agent])
-    paid = BONUSES.get(bonus, BONUSES[TrainSettings.bonus])
+    novelty: type[Any] | None = None
+    if disagrees_in_latents(agent, bonus):
+        novelty = LatentDisagreementConfig
+    elif bonus != "none" and agent not in UNPAID_AGENTS:
+        novelty = BONUSES.get(bonus, BONUSES[TrainSettings.bonus]).config
     return {
         "options": config_type(env),
         "learning": of_agent.get("learning"),
         "replay": of_agent.get("replay"),
-        "novelty": paid.config if bonus != "none" and agent not in UNPAID_AGENTS else None,
+        "novelty": novelty,
     }
+
+
+def disagrees_in_latents(agent: str, bonus: str) -> bool:
+    """Whether disagreement is about the latents of a world model, and no bonus on observations."""
+    return agent == "dreamer" and bonus == "disagreement"
 
 
 def resolve_device(device: str) -> torch.device:

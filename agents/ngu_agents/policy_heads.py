@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ngu.nets import linear
 from ngu.spaces import ActionSpec
+from ngu.world.distributions import unimix
 
 # A first policy that hardly prefers any action (Burda et al.'s published code).
 _GAIN = 0.01
@@ -29,15 +31,22 @@ class CategoricalHead(nn.Module):
     Args:
         space: The action space.
         features: Width of the input.
+        uniform_share: Share of the uniform distribution in each choice's probabilities.
         generator: Draws the weights; a CPU one.
     """
 
     def __init__(
-        self, space: gymnasium.Space[Any], features: int, *, generator: torch.Generator
+        self,
+        space: gymnasium.Space[Any],
+        features: int,
+        *,
+        uniform_share: float = 0.0,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
         self._spec = ActionSpec(space)
         self._space = space
+        self._uniform_share = uniform_share
         self.last = linear(features, self._spec.size, generator=generator, gain=_GAIN)
         self.action_size = len(self._spec.choices)
         self.action_dtype = torch.int64
@@ -45,15 +54,16 @@ class CategoricalHead(nn.Module):
     def forward(self, features: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch P"]:
         """Log-probabilities of the choices, side by side."""
         logits = self.last(features).split(self._spec.choices, dim=-1)
-        return torch.cat([part.log_softmax(-1) for part in logits], dim=-1)
+        return torch.cat([unimix(part, self._uniform_share) for part in logits], dim=-1)
 
     def sample(
         self, parameters: Float[Tensor, "*batch P"], generator: torch.Generator
     ) -> Shaped[Tensor, "*batch D"]:
-        """Draw actions; the generator is a CPU one."""
+        """Draw actions; the generator is of any device."""
         # The first of exponential clocks that run at the choices' rates rings with their
         # probabilities.
-        clocks = torch.empty(parameters.shape).exponential_(generator=generator)
+        clocks = torch.empty(parameters.shape, device=generator.device)
+        clocks.exponential_(generator=generator)
         earliest = parameters - clocks.log_().to(parameters.device)
         parts = earliest.split(self._spec.choices, dim=-1)
         return torch.stack([part.argmax(-1) for part in parts], dim=-1)
@@ -69,6 +79,11 @@ class CategoricalHead(nn.Module):
     def entropy(self, parameters: Float[Tensor, "*batch P"]) -> Float[Tensor, "*batch"]:
         """Entropies in nats."""
         return -(parameters.exp() * parameters).sum(-1)
+
+    def encode(self, action: Shaped[Tensor, "*batch D"]) -> Float[Tensor, "*batch A"]:
+        """Actions as networks read them, see `ActionSpec.encode`."""
+        parts = zip(action.unbind(-1), self._spec.choices, strict=True)
+        return torch.cat([functional.one_hot(part, n).float() for part, n in parts], dim=-1)
 
     def for_environments(self, action: Shaped[Tensor, "B D"]) -> np.ndarray:
         """Actions [B, *parts] as the environments take them."""
@@ -97,6 +112,9 @@ class GaussianHead(nn.Module):
         self.action_dtype = torch.float32
         self.mean = linear(features, self.action_size, generator=generator, gain=_GAIN)
         self.log_std = nn.Parameter(torch.zeros(self.action_size))
+        self._low, self._high = (
+            torch.from_numpy(bound).float().flatten() for bound in (space.low, space.high)
+        )
 
     def forward(self, features: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch P"]:
         """Means, and behind them the logarithms of the standard deviations."""
@@ -106,10 +124,10 @@ class GaussianHead(nn.Module):
     def sample(
         self, parameters: Float[Tensor, "*batch P"], generator: torch.Generator
     ) -> Shaped[Tensor, "*batch D"]:
-        """Draw actions; the generator is a CPU one."""
+        """Draw actions; the generator is of any device."""
         mean, log_std = parameters.chunk(2, dim=-1)
-        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
-        return mean + log_std.exp() * noise
+        noise = torch.randn(mean.shape, device=generator.device, generator=generator)
+        return mean + log_std.exp() * noise.to(mean.device)
 
     def log_probability(
         self, parameters: Float[Tensor, "*batch P"], action: Shaped[Tensor, "*batch D"]
@@ -124,6 +142,10 @@ class GaussianHead(nn.Module):
         log_std = parameters.chunk(2, dim=-1)[1]
         return (log_std + 0.5 * (1 + math.log(2 * math.pi))).sum(-1)
 
+    def encode(self, action: Shaped[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """Actions as networks read them, inside the bounds."""
+        return action.clamp(self._low.to(action.device), self._high.to(action.device))
+
     def for_environments(self, action: Shaped[Tensor, "B D"]) -> np.ndarray:
         """Actions [B, *shape] as the environments take them, inside the bounds."""
         rows = action.cpu().numpy().reshape(-1, *self._space.shape)
@@ -134,13 +156,18 @@ PolicyHead = CategoricalHead | GaussianHead
 
 
 def make_policy_head(
-    action_space: gymnasium.Space[Any], features: int, *, generator: torch.Generator
+    action_space: gymnasium.Space[Any],
+    features: int,
+    *,
+    uniform_share: float = 0.0,
+    generator: torch.Generator,
 ) -> PolicyHead:
     """The head that fits an action space.
 
     Args:
         action_space: A Discrete, a MultiDiscrete or a Box of floats.
         features: Width of the input.
+        uniform_share: Share of the uniform distribution in the probabilities of choices.
         generator: Draws the weights; a CPU one.
 
     Raises:
@@ -149,4 +176,4 @@ def make_policy_head(
     if ActionSpec(action_space).kind == "box":
         box = cast(gymnasium.spaces.Box, action_space)
         return GaussianHead(box, features, generator=generator)
-    return CategoricalHead(action_space, features, generator=generator)
+    return CategoricalHead(action_space, features, uniform_share=uniform_share, generator=generator)

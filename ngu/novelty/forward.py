@@ -26,6 +26,7 @@ class ForwardModels(nn.Module):
         size: Width of the embedding, D.
         action_size: Width of an encoded action, A.
         models: How many, M.
+        outputs: Width P of what they predict; None: that of the embedding.
         generator: Draws the weights; a CPU one.
         device: Where they compute.
     """
@@ -36,6 +37,7 @@ class ForwardModels(nn.Module):
         action_size: int,
         models: int,
         *,
+        outputs: int | None = None,
         generator: torch.Generator,
         device: torch.device,
     ) -> None:
@@ -44,7 +46,7 @@ class ForwardModels(nn.Module):
             nn.Sequential(
                 linear(size + action_size, HIDDEN, generator=generator),
                 nn.ReLU(),
-                linear(HIDDEN, size, generator=generator, gain=1.0),
+                linear(HIDDEN, outputs or size, generator=generator, gain=1.0),
             )
             for _ in range(models)
         ).to(device)
@@ -56,7 +58,7 @@ class ForwardModels(nn.Module):
 
     def predict(
         self, embedding_tm1: Float[Tensor, "batch D"], action_tm1: Float[Tensor, "batch A"]
-    ) -> Float[Tensor, "M batch D"]:
+    ) -> Float[Tensor, "M batch P"]:
         """Return the scoring side's predictions of the next embedding."""
         return _predictions(self.scoring, embedding_tm1, action_tm1)
 
@@ -64,7 +66,7 @@ class ForwardModels(nn.Module):
         self,
         embedding_tm1: Float[Tensor, "batch D"],
         action_tm1: Float[Tensor, "batch A"],
-        embedding_t: Float[Tensor, "batch D"],
+        embedding_t: Float[Tensor, "batch P"],
     ) -> Float[Tensor, ""]:
         """Return half the squared norm of the error, averaged over models and transitions.
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ngu.novelty.faiss_search import FaissSearch
@@ -148,6 +148,35 @@ class EpisodicMemory:
         if isinstance(queries, np.ndarray):
             found = tuple(part.cpu().numpy() for part in found)
         return cast(tuple[Batch, Batch], found)
+
+    def nearest_among(self, env: int, queries: Float[Tensor, "Q D"]) -> Float[Tensor, "Q K"]:
+        """Return the squared distances of any number of queries to one environment's entries.
+
+        For states that are only imagined, of which there are many: by matrix products, so that an
+        exact repeat may be as far as rounding makes it, 1e-6 of the entries' variance.
+
+        Args:
+            env: Whose ring.
+            queries: float32 [Q, D].
+
+        Returns:
+            float32 [Q, K], ascending; infinite where there are fewer than K entries.
+        """
+        entries = self._entries[env, : int(self.sizes[env])]
+        found = queries.new_full((len(queries), self.k), torch.inf)
+        if not len(entries):
+            return found
+        # Near their centre the numbers are small, and what cancels is little.
+        centre = entries.mean(0)
+        entries, queries = entries - centre, queries - centre
+        lengths, count = entries.square().sum(-1), min(self.k, len(entries))
+        step = max(1, _CHUNK // len(entries))
+        for first in range(0, len(queries), step):
+            part = queries[first : first + step]
+            squares = torch.addmm(lengths, part, entries.T, alpha=-2)
+            nearest = squares.topk(count, largest=False, sorted=True).values
+            found[first : first + step, :count] = nearest + part.square().sum(-1, keepdim=True)
+        return found.clamp_min_(0)
 
     def clear(self, where: Array | None = None) -> None:
         """Forget all entries of the environments where ``where`` [E] is True; None: of all."""

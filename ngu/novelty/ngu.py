@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ngu.moments import RunningMoments
@@ -142,6 +143,39 @@ class NGU(NearestReward[NGUConfig]):
         if isinstance(obs_t, Tensor):
             return explained
         return Explanation(*(part.cpu().numpy() for part in explained))
+
+    @torch.no_grad()
+    def imagined_novelty(
+        self, embeddings: Float[Tensor, "H+1 N D"], envs: Int[np.ndarray, " N"]
+    ) -> Float[Tensor, "H N"]:
+        """Return the episodic novelty of trajectories that are only imagined.
+
+        An imagined state has its K nearest among what its environment remembers and what the same
+        trajectory has passed before it. Nothing is remembered and no statistic moves.
+
+        Args:
+            embeddings: Of N trajectories, as the encoder would give them; the first state of each
+                is where it begins and is not paid.
+            envs: The environment whose memory each trajectory is compared with.
+        """
+        if self.whitening is not None:
+            embeddings = self.whitening(embeddings.flatten(0, 1)).unflatten(0, embeddings.shape[:2])
+        reached = embeddings[1:]
+        horizon, count = reached.shape[:2]
+        remembered = reached.new_empty(horizon, count, self.config.neighbours)
+        for env in np.unique(envs).tolist():
+            rows = torch.from_numpy(np.flatnonzero(envs == env)).to(reached.device)
+            found = self.memory.nearest_among(env, reached[:, rows].flatten(0, 1))
+            remembered[:, rows] = found.unflatten(0, (horizon, len(rows)))
+        paths = embeddings.transpose(0, 1)
+        passed = torch.cdist(
+            paths[:, 1:], paths[:, :-1], compute_mode="donot_use_mm_for_euclid_dist"
+        ).square_()
+        later = torch.ones(horizon, horizon, dtype=torch.bool, device=passed.device).triu_(1)
+        passed = passed.masked_fill_(later, torch.inf).transpose(0, 1)
+        both = torch.cat((remembered, passed), dim=-1)
+        nearest = both.topk(self.config.neighbours, largest=False, sorted=False).values
+        return self._novelty(nearest)
 
     def _explain(self, obs_t: Tensor, mask: np.ndarray) -> Explanation:
         config, mean = self.config, self._distances.mean.float()

@@ -1,4 +1,4 @@
-"""How a world model reads observations and shows them again: pictures by convolutions, or vectors.
+"""How a world model reads observations and shows them again: pictures, small grids, or vectors.
 
 Source: Hafner et al., DreamerV3 (arXiv 2301.04104), sections "World model learning" and "Robust
 predictions": summed squared errors, of pixels in [0, 1] and of symlog vectors. As in the authors'
@@ -16,6 +16,7 @@ import gymnasium as gym
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ngu.nets import linear
 from ngu.spaces import ObservationSpec
@@ -27,6 +28,8 @@ from ngu.world.convolutions import (
 )
 from ngu.world.distributions import symexp, symlog
 from ngu.world.layers import Dense
+
+_MOST_SYMBOLS = 64
 
 
 class Codec(nn.Module, ABC):
@@ -112,6 +115,58 @@ class PictureCodec(Codec):
         return pictures if self.spec.channel_axis == 0 else pictures.permute(0, 3, 1, 2)
 
 
+class GridCodec(Codec):
+    """Small grids of symbols: which symbol is where, as one-hot vectors.
+
+    The loss is the cross-entropy of each place in nats: symbols next to each other in number are no
+    more alike than others, which a squared error would claim.
+
+    Args:
+        spec: of grids.
+        symbols: how many there are, numbered from 0.
+        features: width S of a state's features.
+        hidden: width of the layers.
+        generator: draws the weights; a CPU one.
+    """
+
+    def __init__(
+        self,
+        spec: ObservationSpec,
+        symbols: int,
+        features: int,
+        *,
+        hidden: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__(spec)
+        self.symbols = symbols
+        width = spec.size * symbols
+        self.encoder = _encoder(width, hidden, generator)
+        self.decoder = _decoder(features, hidden, width, generator)
+        self.out_features = hidden
+
+    def encode(self, observations: Shaped[Tensor, "N ..."]) -> Float[Tensor, "N F"]:
+        """Embeddings of one-hot symbols."""
+        symbols = functional.one_hot(observations.flatten(1).long(), self.symbols)
+        return self.encoder(symbols.flatten(1).float())
+
+    @torch.no_grad()
+    def decode(self, features: Float[Tensor, "N S"]) -> Shaped[Tensor, "N ..."]:
+        """The likeliest symbol of each place."""
+        symbols = self._logits(features).argmax(-1).to(self.spec.dtype)
+        return symbols.unflatten(1, self.spec.shape)
+
+    def loss(
+        self, features: Float[Tensor, "N S"], observations: Shaped[Tensor, "N ..."]
+    ) -> Float[Tensor, " N"]:
+        """Cross-entropies in nats, summed over a grid."""
+        logits, symbols = self._logits(features), observations.flatten(1).long()
+        return functional.cross_entropy(logits.mT, symbols, reduction="none").sum(-1)
+
+    def _logits(self, features: Float[Tensor, "N S"]) -> Float[Tensor, "N D K"]:
+        return self.decoder(features).float().unflatten(-1, (self.spec.size, self.symbols))
+
+
 class VectorCodec(Codec):
     """Vectors of any scale: two layers in, two layers and a linear one out, all in symlog.
 
@@ -126,15 +181,8 @@ class VectorCodec(Codec):
         self, spec: ObservationSpec, features: int, *, hidden: int, generator: torch.Generator
     ) -> None:
         super().__init__(spec)
-        self.encoder = nn.Sequential(
-            Dense((spec.size,), hidden, generator=generator),
-            Dense((hidden,), hidden, generator=generator),
-        )
-        self.decoder = nn.Sequential(
-            Dense((features,), hidden, generator=generator),
-            Dense((hidden,), hidden, generator=generator),
-            linear(hidden, spec.size, generator=generator, gain=1.0),
-        )
+        self.encoder = _encoder(spec.size, hidden, generator)
+        self.decoder = _decoder(features, hidden, spec.size, generator)
         self.out_features = hidden
 
     def encode(self, observations: Shaped[Tensor, "N D"]) -> Float[Tensor, "N F"]:
@@ -158,6 +206,21 @@ class VectorCodec(Codec):
         return error.square().sum(-1)
 
 
+def _encoder(inputs: int, hidden: int, generator: torch.Generator) -> nn.Module:
+    return nn.Sequential(
+        Dense((inputs,), hidden, generator=generator),
+        Dense((hidden,), hidden, generator=generator),
+    )
+
+
+def _decoder(features: int, hidden: int, outputs: int, generator: torch.Generator) -> nn.Module:
+    return nn.Sequential(
+        Dense((features,), hidden, generator=generator),
+        Dense((hidden,), hidden, generator=generator),
+        linear(hidden, outputs, generator=generator, gain=1.0),
+    )
+
+
 def make_codec(
     observation_space: gym.Space[Any],
     features: int,
@@ -169,10 +232,11 @@ def make_codec(
     """The codec that fits a space.
 
     Args:
-        observation_space: a Box of pictures, at least 16 pixels high and wide, or of vectors.
+        observation_space: a Box of vectors, of pictures at least 16 pixels high and wide, or of
+            smaller grids of symbols.
         features: width S of a state's features.
         filters: of the first convolution for pictures.
-        hidden: width of the layers for vectors.
+        hidden: width of the layers for vectors and grids.
         generator: draws the weights; a CPU one. Global random state is not touched.
 
     Raises:
@@ -182,17 +246,29 @@ def make_codec(
     spec = ObservationSpec(observation_space)
     if spec.kind == "vector":
         return VectorCodec(spec, features, hidden=hidden, generator=generator)
-    if spec.kind == "discrete" or min(spec.image_shape[1:]) < SMALLEST_SIDE:
+    if spec.kind != "discrete" and min(spec.image_shape[1:]) >= SMALLEST_SIDE:
+        if not _is_scaled(observation_space):
+            raise TypeError(
+                "observation_space must be of bytes 0 to 255 or of floats 0 to 1 for pictures, got "
+                f"{observation_space}"
+            )
+        return PictureCodec(spec, features, filters=filters, generator=generator)
+    symbols = _symbols(observation_space)
+    if symbols is None:
         raise TypeError(
-            "observation_space must be of vectors, or of pictures at least "
-            f"{SMALLEST_SIDE} pixels high and wide, got {observation_space}"
+            "observation_space must be of vectors, of pictures at least "
+            f"{SMALLEST_SIDE} pixels high and wide, or of smaller grids of at most "
+            f"{_MOST_SYMBOLS} symbols numbered from 0, got {observation_space}"
         )
-    if not _is_scaled(observation_space):
-        raise TypeError(
-            "observation_space must be of bytes 0 to 255 or of floats 0 to 1 for pictures, got "
-            f"{observation_space}"
-        )
-    return PictureCodec(spec, features, filters=filters, generator=generator)
+    return GridCodec(spec, symbols, features, hidden=hidden, generator=generator)
+
+
+def _symbols(space: gym.Space[Any]) -> int | None:
+    """How many symbols there are in a grid; None where its numbers are no symbols."""
+    if not isinstance(space, gym.spaces.Box) or space.dtype.kind not in "iu":
+        return None
+    symbols = int(space.high.max()) + 1
+    return symbols if space.low.min() >= 0 and symbols <= _MOST_SYMBOLS else None
 
 
 def _is_scaled(space: gym.Space[Any]) -> bool:

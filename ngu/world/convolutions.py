@@ -21,7 +21,7 @@ SMALLEST_SIDE = 16
 
 _ENCODER_KERNEL = 4
 _DECODER_KERNELS = (6, 5)  # of an even and of an odd length
-_DECODER_FEATURES = 1024
+_DECODER_FEATURES = 32  # for each filter of the last layer but one
 
 
 class PictureShape(NamedTuple):
@@ -104,7 +104,7 @@ class PictureDecoder(nn.Module):
     """A linear layer, then transposed convolutions of stride 2; half the filters each.
 
     Kernels have 6 or 5 pixels, so that each layer's output is exactly what the next one needs. For
-    64 x 64 pixels these are World Models' layers.
+    64 x 64 pixels and 32 filters these are World Models' layers, whose first has 1024 features.
 
     Args:
         inputs: width of what it decodes.
@@ -126,7 +126,7 @@ class PictureDecoder(nn.Module):
             kernels.insert(0, kernel)
             sides = (smaller[0], smaller[1])
         count = len(kernels)
-        first = max(_DECODER_FEATURES // math.prod(sides), filters)
+        first = max(_DECODER_FEATURES * filters // math.prod(sides), filters)
         widths = [first, *(filters << (count - 2 - i) for i in range(count - 1)), shape.channels]
         self._start = (*sides, first)
         outputs = math.prod(self._start)

@@ -1,0 +1,279 @@
+"""What pays imagined states for being new: memory and latent, an ensemble, or a learned head.
+
+Each learns from replayed states of the world model beside it, and changes nothing in it.
+
+Shapes: T time, B sequences, H imagined steps, N imagined trajectories, S features of a state, A
+encoded action, D embedding, M models.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
+
+from ngu.moments import RunningMoments
+from ngu.nets import linear
+from ngu.novelty.distillation import Distiller
+from ngu.novelty.forward import ForwardModels
+from ngu.novelty.kernel import lifelong_modulator
+from ngu.novelty.ngu import NGU
+from ngu.novelty.optimisers import Optimisers
+from ngu.world.distributions import symexp_bins, two_hot_loss, two_hot_mean
+from ngu.world.layers import Dense
+from ngu_agents.dreamer_config import LatentDisagreementConfig
+
+_LEARNING_RATE, _ADAM_EPSILON, _MAX_NORM = 1e-3, 1e-8, 100.0
+
+
+class Replayed(NamedTuple):
+    """States of replayed sequences, without gradient, and what was seen in them; R of them.
+
+    A state's step is the one that led to it.
+    """
+
+    features: Float[Tensor, "R S"]
+    """Of the states."""
+    features_tm1: Float[Tensor, "R S"]
+    """Of the states before the steps."""
+    action_tm1: Float[Tensor, "R A"]
+    """Encoded actions of the steps."""
+    observation: Shaped[Tensor, "R ..."]
+    """As the environments gave it."""
+    reward_int: Float[Tensor, " R"]
+    """Intrinsic rewards that the states earned when they were reached."""
+    followed: Bool[Tensor, " R"]
+    """There was such a step; False in an episode's first states."""
+
+
+class Dreamt(NamedTuple):
+    """Imagined trajectories."""
+
+    features: Float[Tensor, "H+1 N S"]
+    """Of the states, where they begin included."""
+    actions: Float[Tensor, "H N A"]
+    """Encoded actions: action t led to state t + 1."""
+    envs: Int[np.ndarray, " N"]
+    """Environment that each begins in."""
+
+
+class ImaginedReward(nn.Module, ABC):
+    """Pays imagined states, and learns to from replayed ones."""
+
+    @abstractmethod
+    def pay(self, dreamt: Dreamt) -> Float[Tensor, "H N"]:
+        """Intrinsic rewards of the states reached, without gradient."""
+
+    @abstractmethod
+    def learn(self, replayed: Replayed) -> dict[str, float]:
+        """Train once; returns metrics."""
+
+
+class RememberedNovelty(ImaginedReward):
+    """Never Give Up's reward, imagined.
+
+    Episodic novelty is the distance to the nearest of what the environment's memory holds and of
+    what the same trajectory has passed; a layer predicts the embedding from the state. The lifelong
+    modulator is that of a distillation on states in place of observations.
+
+    Args:
+        bonus: whose memories are read.
+        features: width S of a state's features.
+        hidden: width of the layer before the embedding.
+        generator: draws the weights; a CPU one.
+    """
+
+    def __init__(
+        self, bonus: NGU, features: int, hidden: int, *, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        # Not a submodule: it belongs to the agent.
+        self._bonus = [bonus]
+        config, device = bonus.config, bonus.device
+        self.embedding = nn.Sequential(
+            Dense((features,), hidden, generator=generator),
+            linear(hidden, bonus.encoder.size, generator=generator, gain=1.0),
+        ).to(device)
+        self.distiller = Distiller(
+            gymnasium.spaces.Box(-math.inf, math.inf, (features,), np.float32),
+            config.distillation_size,
+            bound=config.observation_bound,
+            generator=generator,
+            dtype=torch.float32,
+            device=device,
+        )
+        self._scale = RunningMoments((bonus.encoder.size,), device, config.statistics_window)
+        self._errors = RunningMoments((), device, config.statistics_window)
+        self._optimisers = _optimisers(
+            imagined_embedding=self.embedding,
+            imagined_distillation=self.distiller.trained.predictor,
+        )
+
+    @torch.no_grad()
+    def pay(self, dreamt: Dreamt) -> Float[Tensor, "H N"]:
+        """Episodic novelty times the modulator."""
+        bonus, reached = self._bonus[0], dreamt.features[1:]
+        novelty = bonus.imagined_novelty(self.embedding(dreamt.features), dreamt.envs)
+        error = self.distiller.error(reached.flatten(0, 1)).unflatten(0, reached.shape[:2])
+        return novelty * lifelong_modulator(
+            error, self._errors.mean, self._errors.std, maximum=bonus.config.max_modulator
+        )
+
+    def learn(self, replayed: Replayed) -> dict[str, float]:
+        """Train the embedding's layer and the distillation."""
+        with torch.no_grad():
+            embedded = self._bonus[0].encoder.newest(replayed.observation)
+        self._scale.update(embedded)
+        self.distiller.observe(replayed.features)
+        # In units of the embeddings' variance, whose scale is anything.
+        variance = self._scale.std.square().mean().clamp_min(1e-12)
+        error = (self.embedding(replayed.features) - embedded).square().mean(-1) / variance
+        metrics = self._optimisers.step(
+            {
+                "imagined_embedding": error.float().mean(),
+                "imagined_distillation": self.distiller.loss(replayed.features),
+            }
+        )
+        self.distiller.publish()
+        self._errors.update(self.distiller.error(replayed.features))
+        return metrics
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return moments and optimisers."""
+        return {
+            "scale": self._scale.state_dict(),
+            "errors": self._errors.state_dict(),
+            "optimisers": self._optimisers.state_dict(),
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Set what `get_extra_state` returned."""
+        self._scale.load_state_dict(state["scale"])
+        self._errors.load_state_dict(state["errors"])
+        self._optimisers.load_state_dict(state["optimisers"])
+
+
+class LatentDisagreement(ImaginedReward):
+    """Variance of M networks' predictions of the next stochastic state (Plan2Explore, 2005.05960).
+
+    Args:
+        features: width S of a state's features.
+        stochastic: width of their last part, the stochastic state.
+        action_size: width A of an encoded action.
+        config: settings.
+        generator: draws the weights; a CPU one.
+        device: where they compute.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        stochastic: int,
+        action_size: int,
+        config: LatentDisagreementConfig,
+        *,
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> None:
+        super().__init__()
+        self._stochastic = stochastic
+        self.models = ForwardModels(
+            features,
+            action_size,
+            config.models,
+            outputs=stochastic,
+            generator=generator,
+            device=device,
+        )
+        self._optimisers = Optimisers(
+            {"disagreement": self.models.trained.parameters()},
+            learning_rate=config.learning_rate,
+            adam_epsilon=config.adam_epsilon,
+            max_gradient_norm=config.max_gradient_norm,
+        )
+
+    @torch.no_grad()
+    def pay(self, dreamt: Dreamt) -> Float[Tensor, "H N"]:
+        """The variance, averaged over the stochastic state's numbers."""
+        before, actions = dreamt.features[:-1].flatten(0, 1), dreamt.actions.flatten(0, 1)
+        predictions = self.models.predict(before, actions)
+        return predictions.var(0, unbiased=False).mean(-1).unflatten(0, dreamt.actions.shape[:2])
+
+    def learn(self, replayed: Replayed) -> dict[str, float]:
+        """Train the models."""
+        rows = replayed.followed
+        loss = self.models.loss(
+            replayed.features_tm1[rows],
+            replayed.action_tm1[rows],
+            replayed.features[rows][:, -self._stochastic :],
+        )
+        metrics = self._optimisers.step({"disagreement": loss})
+        self.models.publish()
+        return metrics
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the optimisers."""
+        return {"optimisers": self._optimisers.state_dict()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Set what `get_extra_state` returned."""
+        self._optimisers.load_state_dict(state["optimisers"])
+
+
+class PredictedNovelty(ImaginedReward):
+    """A head that learns the novelty that states earned when they were reached.
+
+    Args:
+        features: width S of a state's features.
+        hidden: width of its layer.
+        generator: draws the weights; a CPU one.
+        device: where it computes.
+    """
+
+    def __init__(
+        self, features: int, hidden: int, *, generator: torch.Generator, device: torch.device
+    ) -> None:
+        super().__init__()
+        self.bins: Tensor
+        self.register_buffer("bins", symexp_bins(), persistent=False)
+        self.head = nn.Sequential(
+            Dense((features,), hidden, generator=generator),
+            linear(hidden, len(self.bins), generator=generator, gain=0.0),
+        )
+        self.to(device)
+        self._optimisers = _optimisers(novelty_head=self.head)
+
+    @torch.no_grad()
+    def pay(self, dreamt: Dreamt) -> Float[Tensor, "H N"]:
+        """The mean that the head predicts."""
+        return two_hot_mean(self.head(dreamt.features[1:]).softmax(-1), self.bins)
+
+    def learn(self, replayed: Replayed) -> dict[str, float]:
+        """Train the head."""
+        rows = replayed.followed
+        logits = self.head(replayed.features[rows])
+        loss = two_hot_loss(logits, replayed.reward_int[rows], self.bins)
+        return self._optimisers.step({"novelty_head": loss.mean()})
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the optimisers."""
+        return {"optimisers": self._optimisers.state_dict()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Set what `get_extra_state` returned."""
+        self._optimisers.load_state_dict(state["optimisers"])
+
+
+def _optimisers(**modules: nn.Module) -> Optimisers:
+    return Optimisers(
+        {name: module.parameters() for name, module in modules.items()},
+        learning_rate=_LEARNING_RATE,
+        adam_epsilon=_ADAM_EPSILON,
+        max_gradient_norm=_MAX_NORM,
+    )
