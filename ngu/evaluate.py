@@ -25,7 +25,14 @@ from ngu.evaluation import Episode, Recording, play
 from ngu.parsing import parse
 from ngu.parts import make_envs
 from ngu.pictures import draws, pictures
-from ngu.players import FamilyPlayer, Player, PPOPlayer, RandomPlayer, TrajectoryPlayer
+from ngu.players import (
+    DreamerPlayer,
+    FamilyPlayer,
+    Player,
+    PPOPlayer,
+    RandomPlayer,
+    TrajectoryPlayer,
+)
 from ngu.policy_table import policy_row, print_table
 from ngu.run_folder import RunFolder
 from ngu.seeding import Seeds
@@ -230,7 +237,7 @@ def _chosen(asked: list[int] | str | None, settings: TrainSettings) -> list[int]
 def _named(policies: Sequence[int], settings: TrainSettings) -> str:
     if settings.agent == "random":
         return "random actions"
-    if settings.agent == "ppo":
+    if settings.agent in ("ppo", "dreamer"):
         return "its policy"
     if settings.agent == "archive":
         return "its best trajectory"
@@ -258,6 +265,8 @@ def _player(
     try:
         if settings.agent == "ppo":
             return PPOPlayer(envs, settings, state, seed=known.seed, device=device)
+        if settings.agent == "dreamer":
+            return DreamerPlayer(envs, settings, state, seed=known.seed, device=device)
         if settings.agent != "archive":
             return FamilyPlayer(
                 envs, settings, state, epsilon=known.epsilon, seed=known.seed, device=device

@@ -19,10 +19,13 @@ from ngu.bonuses import make_bonus
 from ngu.novelty.ngu import NGUConfig
 from ngu.precision import resolve_precision
 from ngu.seeding import Seeds
-from ngu.settings import TrainSettings
+from ngu.settings import TrainSettings, disagrees_in_latents
+from ngu.world.model import WorldModel
 from ngu_agents.acting import Actor
 from ngu_agents.archive.returning import best_trajectories
 from ngu_agents.base import Step
+from ngu_agents.dreamer_acting import DreamerActor
+from ngu_agents.dreamer_network import make_behaviour
 from ngu_agents.networks import make_network
 from ngu_agents.ppo_acting import PPOActor
 from ngu_agents.ppo_network import make_actor_critic
@@ -132,8 +135,9 @@ class Novelty:
         config = settings.novelty
         if isinstance(config, NGUConfig):
             config = dataclasses.replace(config, episodes_per_memory=1)
+        in_latents = disagrees_in_latents(settings.agent, settings.bonus)
         self._bonus = make_bonus(
-            settings.bonus,
+            "none" if in_latents else settings.bonus,
             envs.single_observation_space,
             envs.single_action_space,
             envs.num_envs,
@@ -285,3 +289,63 @@ class PPOPlayer:
         self._observation = step.observation
         self._actor.begin(np.zeros(len(playing), dtype=bool))
         return self._novelty.score(self._action, step.observation, playing)
+
+
+class DreamerPlayer:
+    """Plays the policy that a dreamer learned in imagination, and measures the novelty it reaches.
+
+    Args:
+        envs: The environments to play in.
+        settings: Of the run.
+        state: Its agent's state, as a checkpoint holds it; the replay is not needed.
+        seed: Of the model's states and the actions.
+        device: Where the networks play.
+
+    Raises:
+        KeyError, RuntimeError, ValueError: The state is not of a run with these settings.
+    """
+
+    def __init__(
+        self,
+        envs: VectorEnv,
+        settings: TrainSettings,
+        state: Mapping[str, Any],
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        spaces = envs.single_observation_space, envs.single_action_space
+        learned = state["learner"]
+        model = WorldModel(*spaces, settings.learning.world)
+        model.load_state_dict(learned["model"])
+        behaviour = make_behaviour(
+            envs.single_action_space,
+            settings.learning,
+            intrinsic=any(name.startswith("critics.int.") for name in learned["behaviour"]),
+            generator=torch.Generator(),
+        )
+        behaviour.load_state_dict(learned["behaviour"])
+        self._actor = DreamerActor(
+            model.to(device),
+            behaviour.to(device),
+            envs.num_envs,
+            generator=Seeds(seed).torch("evaluation acting", device),
+            dtype=resolve_precision(settings.precision, device),
+        )
+        self._novelty = Novelty(envs, settings, state, device)
+
+    def begin(self, observation: np.ndarray, policies: np.ndarray) -> None:
+        """Begin an episode everywhere, from observations [E, ...]; there is one policy."""
+        self._observation = observation
+        self._actor.begin(np.ones(len(observation), dtype=bool))
+        self._novelty.begin(observation)
+
+    def act(self) -> np.ndarray:
+        """Actions [E, ...], drawn from the policy for the last observations."""
+        return self._actor.act(self._observation)
+
+    def observe(self, step: Step, playing: np.ndarray) -> Figures:
+        """Score the states reached where ``playing``; returns intrinsic reward and its parts."""
+        self._observation = step.observation
+        self._actor.begin(np.zeros(len(playing), dtype=bool))
+        return self._novelty.score(self._actor.action, step.observation, playing)

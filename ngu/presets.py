@@ -52,11 +52,16 @@ def find_config(name: str) -> Path:
 def default_preset(env: str, device: str, agent: str = TrainSettings.agent) -> str:
     """Name of the preset for an environment's family, a device and an agent."""
     family = environment_family(env)
+    on_cuda = resolve_device(device).type == "cuda"
+    if agent == "dreamer":
+        if family == "atari":
+            return "dreamer-atari-gpu" if on_cuda else "dreamer-atari-cpu"
+        return "dreamer-crafter" if family == "image" else "dreamer-minigrid"
     if family in _PRESET_OF_FAMILY:
         return _PRESET_OF_FAMILY[family]
     if agent == "ppo":
         return "atari-ppo"
-    return "atari-gpu" if resolve_device(device).type == "cuda" else "atari-cpu"
+    return "atari-gpu" if on_cuda else "atari-cpu"
 
 
 def content_of(path: Path) -> dict[str, Any]:

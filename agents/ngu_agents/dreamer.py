@@ -24,7 +24,7 @@ from ngu_agents.bonus_use import score_step, train_bonus
 from ngu_agents.dreamer_acting import DreamerActor
 from ngu_agents.dreamer_config import DreamerConfig, LatentDisagreementConfig
 from ngu_agents.dreamer_learning import DreamerLearner
-from ngu_agents.dreamer_network import Behaviour
+from ngu_agents.dreamer_network import make_behaviour
 from ngu_agents.imagined_novelty import (
     ImaginedReward,
     LatentDisagreement,
@@ -98,11 +98,9 @@ class DreamerAgent:
             self.imagined = RememberedNovelty(bonus, features, hidden, generator=generator)
         elif bonus is not None:
             self.imagined = PredictedNovelty(features, hidden, generator=generator, device=device)
-        self.behaviour = Behaviour(
+        self.behaviour = make_behaviour(
             action_space,
-            features,
-            hidden=hidden,
-            layers=config.layers,
+            config,
             intrinsic=self.imagined is not None,
             generator=seeds.torch("behaviour"),
         ).to(device)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ngu.nets import linear
 from ngu.world.distributions import symexp_bins, two_hot_loss, two_hot_mean
 from ngu.world.layers import Dense
+from ngu_agents.dreamer_config import DreamerConfig
 from ngu_agents.policy_heads import make_policy_head
 
 _UNIFORM_SHARE = 0.01  # of each choice's probabilities, as in the paper
@@ -108,6 +109,28 @@ class Behaviour(nn.Module):
         outputs = self.body(features)
         with torch.autocast(outputs.device.type, enabled=False):
             return self.head(outputs.float())
+
+
+def make_behaviour(
+    action_space: gymnasium.Space[Any],
+    config: DreamerConfig,
+    *,
+    intrinsic: bool,
+    generator: torch.Generator,
+) -> Behaviour:
+    """The behaviour of an agent's settings, see `Behaviour`.
+
+    Raises:
+        TypeError: the action space is of a kind that is not read.
+    """
+    return Behaviour(
+        action_space,
+        config.world.rssm.features,
+        hidden=config.hidden,
+        layers=config.layers,
+        intrinsic=intrinsic,
+        generator=generator,
+    )
 
 
 def _body(inputs: int, hidden: int, layers: int, generator: torch.Generator) -> nn.Module:
