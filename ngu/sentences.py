@@ -15,7 +15,7 @@ _KINDS = {
     "str": "a text",
     "NoneType": "null",
 }
-_LISTED = 16
+_LISTED = 12
 """So many names are listed where none is near."""
 
 

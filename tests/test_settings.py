@@ -336,7 +336,7 @@ def test_presets_of_an_installed_package_come_from_inside_it(tmp_path, monkeypat
 def test_closest_names_few_and_lists_all_only_where_they_are_few():
     assert closest("Alpha", ["alpha", "beta"]) == "the closest are alpha"
     assert closest("zzz", ["alpha", "beta"]) == "there are alpha, beta"
-    assert closest("zzz", [str(i) * 5 for i in range(9)]) == "none is close; --help lists them all"
+    assert closest("zzz", [str(i) * 5 for i in range(13)]) == "none is close; --help lists them all"
 
 
 def test_a_message_that_is_not_known_stays_as_it_is():
