@@ -179,15 +179,17 @@ class RSSM(nn.Module):
         from_embedded = self.after.part(1, embedded)
         deterministic, stochastic, beliefs = [], [], []
         hidden, sample = state
-        for t in range(len(embedded)):
-            inputs = self.entry.join(self.entry.part(0, sample * keep[t]), from_action[t])
-            hidden = self.cell(inputs, hidden * keep[t])
-            after = self.after.join(self.after.part(0, hidden), from_embedded[t])
-            belief = self._beliefs(self.posterior(after))
-            sample = self._sample(belief, generator)
-            deterministic.append(hidden)
-            stochastic.append(sample)
-            beliefs.append(belief)
+        # The sequences are few: to cast the weights at each step would cost more than it saves.
+        with torch.autocast(embedded.device.type, enabled=False):
+            for t in range(len(embedded)):
+                inputs = self.entry.join(self.entry.part(0, sample * keep[t]), from_action[t])
+                hidden = self.cell(inputs, hidden * keep[t])
+                after = self.after.join(self.after.part(0, hidden), from_embedded[t])
+                belief = self._beliefs(self.posterior(after))
+                sample = self._sample(belief, generator)
+                deterministic.append(hidden)
+                stochastic.append(sample)
+                beliefs.append(belief)
         states = State(torch.stack(deterministic), torch.stack(stochastic))
         posterior = type(beliefs[0])(*(torch.stack(x) for x in zip(*beliefs, strict=True)))
         return Observed(states, posterior, self.expect(states.deterministic))
