@@ -1,37 +1,36 @@
-"""The command that measures speed: ``python -m ngu.bench train`` or ``novelty``.
+"""The command that measures speed: ``python -m ngu.bench train``, ``novelty`` or ``world``.
 
 ``train`` times the training that ``ngu.train`` does, with its log and its run folder, and nothing
-taken out. ``novelty`` times the intrinsic reward alone, on frames recorded beforehand.
+taken out. ``novelty`` times the intrinsic reward alone, on frames recorded beforehand. ``world``
+times the dreamer's training, and says what its world model and its imagination do a second.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
-import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
-from torch.utils.flop_counter import FlopCounterMode
 
+from ngu.bench_stages import Stage, count_flops, peak_memory, print_json, print_stages
+from ngu.bench_world import flops_of, world_figures
 from ngu.console import log_to_console
 from ngu.novelty.memory import EpisodicMemory
 from ngu.novelty.ngu import NGU
 from ngu.parsing import parse as parse_settings
 from ngu.run_folder import RunFolder
-from ngu.session import Session, memory_used, open_session
+from ngu.session import Session, open_session
 from ngu.settings import SettingsError, resolve_device
+from ngu_agents.dreamer import DreamerAgent
 from ngu_agents.recurrent_replay import RecurrentReplayAgent
 from ngu_envs import make
 
@@ -39,16 +38,6 @@ logger = logging.getLogger("ngu")
 
 WARM_UP_UPDATES = 3
 """Updates before the clock starts: first calls allocate and pick kernels."""
-
-
-class Stage(NamedTuple):
-    """What one stage took."""
-
-    seconds: float
-    flops: float | None
-    """Floating-point operations that it did in that time; None where nobody counts them."""
-    thread: str
-    """"acting" or "learner": stages of different threads overlap."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,18 +49,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     train = commands.add_parser(
         "train", help="training as ngu.train does it; takes its options too", allow_abbrev=False
     )
-    train.add_argument("--seconds", type=float, default=60.0, help="how long to measure (60)")
+    world = commands.add_parser(
+        "world", help="training of the dreamer; takes ngu.train's options", allow_abbrev=False
+    )
+    for command in (train, world):
+        command.add_argument("--seconds", type=float, default=60.0, help="how long to measure (60)")
     novelty = commands.add_parser("novelty", help="the intrinsic reward alone", allow_abbrev=False)
     novelty.add_argument("--env", default="MontezumaRevenge", help="whose frames (%(default)s)")
     novelty.add_argument("--num-envs", type=int, default=32, help="environments (%(default)s)")
     novelty.add_argument("--steps", type=int, default=240, help="steps of each (%(default)s)")
     novelty.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    for command in (train, novelty):
+    for command in (train, novelty, world):
         command.add_argument("--json", action="store_true", help="end with one JSON object")
     known, rest = parser.parse_known_args(arguments)
     try:
-        if known.command == "train":
-            return _bench_train(known.seconds, known.json, rest)
+        if known.command != "novelty":
+            agent = ["--agent", "dreamer"] if known.command == "world" else []
+            return _bench_train(known.seconds, known.json, [*rest, *agent])
         if rest:
             raise SettingsError(f"bench novelty has no option {rest[0]}")
         return _bench_novelty(known)
@@ -95,26 +89,35 @@ def _bench_train(seconds: float, as_json: bool, arguments: Sequence[str]) -> int
                 Path(temporary) / "run", config=text, seed=settings.seed, keep=1
             )
             session.begin()
-            steps, elapsed, stages = _measure_training(session, folder, seconds)
+            steps, updates, elapsed, stages = _measure_training(session, folder, seconds)
+        figures = {"steps_per_second": steps / elapsed, "memory_gb": peak_memory() / 1e9}
+        if isinstance(session.agent, DreamerAgent):
+            figures |= world_figures(session, stages, updates)
     finally:
         session.close()
-    rate = steps / elapsed
-    peak = _peak_memory()
+    rate = figures["steps_per_second"]
     title = (
         f"{settings.env}, {', '.join(sources)}: {rate:,.0f} environment steps/s, "
-        f"{rate * session.frames_per_step:,.0f} frames/s, {peak / 1e9:.2f} GB at most"
+        f"{rate * session.frames_per_step:,.0f} frames/s, {figures['memory_gb']:.2f} GB at most"
     )
-    _print(title, stages, elapsed, steps)
+    if "model_frames_per_second" in figures:
+        title += (
+            f"\nthe world model trained on {figures['model_frames_per_second']:,.0f} replayed "
+            f"frames/s, {figures['imagined_steps_per_second']:,.0f} steps/s imagined and learned "
+            f"from, both together {figures['replayed_frames_per_second']:,.0f} replayed frames/s;\n"
+            f"{figures['parameters'] / 1e6:.2f}M parameters; large matrix products here: "
+            f"{figures['peak_gflops']:,.0f} GFLOP/s"
+        )
+    print_stages(title, stages, elapsed, steps)
     if as_json:
-        _print_json({"steps_per_second": rate, "memory_gb": peak / 1e9}, stages, elapsed, steps)
+        print_json(figures, stages, elapsed, steps)
     return 0
 
 
 def _measure_training(
     session: Session, folder: RunFolder, seconds: float
-) -> tuple[int, float, dict[str, Stage]]:
-    log_point = first_step = steps = 0
-    updates = 0.0
+) -> tuple[int, int, float, dict[str, Stage]]:
+    log_point = first_step = steps = updates = 0
     start = now = float("nan")
     clocks = {"acting": [session.loop.stopwatch, session.agent.stopwatch], "learner": []}
     if isinstance(session.agent, RecurrentReplayAgent):
@@ -131,28 +134,30 @@ def _measure_training(
                 start, first_step = now, steps
                 for watch in (w for watches in clocks.values() for w in watches):
                     watch.reset()
-                updates = session.agent.status().get("updates", 0)
+                updates = int(session.agent.status().get("updates", 0))
         elif now - start >= seconds:
             break
     elapsed, steps = now - start, steps - first_step
-    updates = session.agent.status().get("updates", 0) - updates
+    updates = int(session.agent.status().get("updates", 0)) - updates
     calls = steps / session.settings.num_envs
     flops = _training_flops(session)
     stages = {}
     for thread, watches in clocks.items():
         for watch in watches:
             for name, spent in sorted(watch.seconds.items()):
-                count = updates if thread == "learner" else calls
+                count = updates if name.startswith("learner") else calls
                 done = flops.get(name)
                 stages[name] = Stage(spent, None if done is None else done * count, thread)
     known = sum(stage.seconds for stage in stages.values() if stage.thread == "acting")
     stages["everything else"] = Stage(elapsed - known, None, "acting")
-    return steps, elapsed, stages
+    return steps, updates, elapsed, stages
 
 
 def _training_flops(session: Session) -> dict[str, float]:
     """Floating-point operations of one call of each stage, by counting one."""
     agent = session.agent
+    if isinstance(agent, DreamerAgent):
+        return flops_of(agent)
     if not isinstance(agent, RecurrentReplayAgent):
         return {}
     agent.finish_update()
@@ -162,23 +167,21 @@ def _training_flops(session: Session) -> dict[str, float]:
     action = np.zeros(session.settings.num_envs, dtype=np.int64)
     batch = agent.replay.sample(agent.config.batch_size)
     counted = {
-        "inference": _count(lambda: agent.actor.act(observation)),
-        "learner: values": _count(lambda: agent.learner.update_values(batch)),
+        "inference": count_flops(lambda: agent.actor.act(observation))[1],
+        "learner: values": count_flops(lambda: agent.learner.update_values(batch))[1],
     }
     bonus, transitions = agent.bonus, agent.config.bonus_batch_size
     if bonus is not None:
         start = agent.action_start
-        counted["novelty"] = _count(lambda: bonus.score(observation, action + start, observation))
+        counted["novelty"] = count_flops(
+            lambda: bonus.score(observation, action + start, observation)
+        )[1]
         if transitions:
             drawn = agent.replay.sample_transitions(transitions)
-            counted["learner: novelty"] = _count(lambda: agent.learner.update_bonus(bonus, drawn))
+            counted["learner: novelty"] = count_flops(
+                lambda: agent.learner.update_bonus(bonus, drawn)
+            )[1]
     return counted
-
-
-def _count(call: Callable[[], Any]) -> float:
-    with FlopCounterMode(display=False) as counter:
-        call()
-    return float(counter.get_total_flops())
 
 
 def _bench_novelty(known: argparse.Namespace) -> int:
@@ -213,7 +216,7 @@ def _bench_novelty(known: argparse.Namespace) -> int:
         "where 5 of 80 are trained on (NGU's own schedule), "
         f"{figures['every transition']:,.0f} where each is trained on once"
     )
-    _print(title, stages, elapsed, known.num_envs * known.steps)
+    print_stages(title, stages, elapsed, known.num_envs * known.steps)
     neighbours = {n: _search_time(known.num_envs, n, device) for n in (100, 30_000)}
     for entries, microseconds in neighbours.items():
         Console().print(
@@ -226,7 +229,7 @@ def _bench_novelty(known: argparse.Namespace) -> int:
             "transitions_per_second_all_trained": figures["every transition"],
             "search_us": {str(n): value for n, value in neighbours.items()},
         }
-        _print_json(extra, stages, elapsed, known.num_envs * known.steps)
+        print_json(extra, stages, elapsed, known.num_envs * known.steps)
     return 0
 
 
@@ -277,53 +280,6 @@ def _search_time(num_envs: int, entries: int, device: torch.device) -> float:
         memory.add(queries)
         best = min(best, time.perf_counter() - start)
     return best / num_envs * 1e6
-
-
-def _peak_memory() -> int:
-    """Most bytes that this process held, and what its workers hold now."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return memory_used()
-    line = next(row for row in status.read_text().splitlines() if row.startswith("VmHWM"))
-    peak = int(line.split()[1]) * 1024
-    return peak + memory_used() - memory_used(workers=False)
-
-
-def _print(title: str, stages: dict[str, Stage], elapsed: float, steps: int) -> None:
-    table = Table()  # a title of its own would be broken at the table's width
-    table.add_column("stage")
-    for heading in ("thread", "seconds", "share", "us per step", "GFLOP/s"):
-        table.add_column(heading, justify="right")
-    for name, stage in stages.items():
-        rate = "" if not stage.flops else f"{stage.flops / stage.seconds / 1e9:,.0f}"
-        table.add_row(
-            name,
-            stage.thread,
-            f"{stage.seconds:.2f}",
-            f"{stage.seconds / elapsed:.1%}",
-            f"{stage.seconds / steps * 1e6:,.1f}",
-            rate,
-        )
-    console = Console(width=None if os.isatty(1) else 120)
-    console.print(title, table, sep="\n", highlight=False)
-
-
-def _print_json(
-    figures: dict[str, Any], stages: dict[str, Stage], elapsed: float, steps: int
-) -> None:
-    content = figures | {
-        "stages": {
-            name: {
-                "seconds": stage.seconds,
-                "share": stage.seconds / elapsed,
-                "us_per_step": stage.seconds / steps * 1e6,
-                "gflops": stage.flops / stage.seconds / 1e9 if stage.flops else None,
-                "thread": stage.thread,
-            }
-            for name, stage in stages.items()
-        }
-    }
-    sys.stdout.write(json.dumps(content) + "\n")
 
 
 if __name__ == "__main__":

@@ -142,3 +142,28 @@ def test_nothing_is_measured_with_other_settings_than_training(monkeypatch):
     training, _, _ = parse(["--env", "MontezumaRevenge", "--device", "cpu"], "test")
     early = dataclasses.replace(training.replay, min_sequences=2 * training.learning.batch_size)
     assert settings == dataclasses.replace(training, replay=early)
+
+
+def test_the_world_model_and_imagination_by_stage(capsys):
+    words = [
+        *("world", "--env", "deep-sea", "--options.size", "5", "--bonus", "none", *SHORT),
+        *("--learning.world.rssm.deterministic_size", "8", "--learning.world.rssm.hidden", "8"),
+        *("--learning.world.hidden", "8", "--learning.hidden", "8", "--learning.batch_size", "2"),
+        *("--learning.horizon", "3", "--learning.replay_ratio", "4", "--replay.trace_length", "4"),
+        *("--replay.period", "2", "--replay.capacity_steps", "2000"),
+    ]
+    assert main([*words, "--seconds", "0.2", "--json"]) == 0
+    figures = last_line(capsys)
+    expected = {"model", "imagination", "behaviour"}
+    check_stages(figures["stages"], {f"learner: {stage}" for stage in expected} | {"environment"})
+    assert all(figures["stages"][f"learner: {stage}"]["gflops"] > 0 for stage in expected)
+    frames, learning = figures["model_frames_per_second"], figures["replayed_frames_per_second"]
+    assert frames > learning > 0
+    imagining = sum(
+        figures["stages"][f"learner: {stage}"]["seconds"] for stage in ("imagination", "behaviour")
+    )
+    steps = figures["imagined_steps_per_second"] * imagining
+    replayed = frames * figures["stages"]["learner: model"]["seconds"]
+    assert steps == pytest.approx(3 * replayed)  # the horizon
+    assert figures["parameters"] > 1000
+    assert figures["peak_gflops"] > 0

@@ -121,6 +121,7 @@ class DreamerAgent:
             num_envs=num_envs,
             generator=seeds.torch("dreams"),
             pool=self._pool,
+            stopwatch=self.stopwatch,
             device=device,
             dtype=dtype,
         )
@@ -195,10 +196,10 @@ class DreamerAgent:
             self._credit -= self._steps_per_update
             with self.stopwatch("replay"):
                 batch = self.replay.sample(self.config.batch_size)
-                transitions = self.replay.sample_transitions(self.config.bonus_batch_size)
-            with self.stopwatch("learner"):
-                figures = self.learner.update(batch)
-                if self.bonus is not None:
+            figures = self.learner.update(batch)
+            if self.bonus is not None:
+                with self.stopwatch("learner: novelty"):
+                    transitions = self.replay.sample_transitions(self.config.bonus_batch_size)
                     figures |= train_bonus(self.bonus, *transitions)
                     self.bonus.publish()
         return figures

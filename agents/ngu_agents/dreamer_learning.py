@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ngu.adam import load_adam
 from ngu.precision import autocast
+from ngu.stopwatch import Stopwatch
 from ngu.world.model import WorldModel
 from ngu.world.rssm import State
 from ngu_agents.base import Figures
@@ -41,7 +42,7 @@ _LEAST_NORM = 1e-3
 _RANGE_FLOOR = {"ext": 1.0, "int": 1e-8}
 
 
-class _Sequences(NamedTuple):
+class Sequences(NamedTuple):
     """A shard of replayed sequences; at index t is what came with the observation x_t."""
 
     observation: Shaped[Tensor, "T B ..."]
@@ -53,7 +54,7 @@ class _Sequences(NamedTuple):
     envs: Int[np.ndarray, " B"]
 
 
-class _Modelled(NamedTuple):
+class Modelled(NamedTuple):
     """What learning the model from a shard comes to."""
 
     gradients: Sequence[Tensor]
@@ -65,7 +66,7 @@ class _Modelled(NamedTuple):
 
 
 @dataclass
-class _Dream:
+class Dream:
     """Imagined trajectories of a shard and what they are worth."""
 
     features: Float[Tensor, "H N S"]
@@ -94,6 +95,7 @@ class DreamerLearner:
         num_envs: environments E that the replay is of.
         generator: of the samples; a CPU one.
         pool: its threads work on the shards.
+        stopwatch: measures the stages.
         device: of all of these.
         dtype: float type of the matrix products.
 
@@ -112,6 +114,7 @@ class DreamerLearner:
         num_envs: int,
         generator: torch.Generator,
         pool: Executor,
+        stopwatch: Stopwatch,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
@@ -122,7 +125,7 @@ class DreamerLearner:
         self._context = burn_in + 1
         self._num_envs = num_envs
         self._generator = generator
-        self._pool = pool
+        self._pool, self._stopwatch = pool, stopwatch
         self._device, self._dtype = device, dtype
         self._optimisers = {
             name: torch.optim.Adam(
@@ -146,24 +149,28 @@ class DreamerLearner:
         Raises:
             FloatingPointError: a loss is not finite; what it trains is as before.
         """
-        shards = self._shards(batch)
-        modelled = self._on_all(self._model, shards, self._seeds(len(shards)))
-        figures = self._step("model", [(part.gradients, part.loss) for part in modelled])
-        for name in modelled[0].figures:
-            figures[f"loss/{name}"] = _mean([part.figures[name] for part in modelled])
+        shards = self.shards(batch)
+        with self._stopwatch("learner: model"):
+            modelled = self._on_all(self.learn_model, shards, self._seeds(len(shards)))
+            figures = self._step("model", [(part.gradients, part.loss) for part in modelled])
+            for name in modelled[0].figures:
+                figures[f"loss/{name}"] = _mean([part.figures[name] for part in modelled])
         if self.imagined is not None:
-            learned = self.imagined.learn(self._replayed(shards, modelled))
+            with self._stopwatch("learner: imagined novelty"):
+                learned = self.imagined.learn(self._replayed(shards, modelled))
             figures |= {f"loss/{name.removesuffix('_loss')}": x for name, x in learned.items()}
-        dreams = self._on_all(self._dream, shards, modelled, self._seeds(len(shards)))
+        with self._stopwatch("learner: imagination"):
+            dreams = self._on_all(self.dream, shards, modelled, self._seeds(len(shards)))
         for name, range_ in self._ranges.items():
             range_.update(torch.cat([dream.returns[name].flatten() for dream in dreams]))
             figures[f"imagined_return_{name}"] = _mean([d.returns[name] for d in dreams])
             figures[f"imagined_reward_{name}"] = _mean([d.rewards[name] for d in dreams])
             figures[f"return_scale_{name}"] = range_.scale
-        behaved = self._on_all(self._behave, dreams)
-        figures |= self._step("behaviour", [(part[0], part[1]) for part in behaved])
-        for name in behaved[0][2]:
-            figures[name] = _mean([part[2][name] for part in behaved])
+        with self._stopwatch("learner: behaviour"):
+            behaved = self._on_all(self.learn_behaviour, dreams)
+            figures |= self._step("behaviour", [(part[0], part[1]) for part in behaved])
+            for name in behaved[0][2]:
+                figures[name] = _mean([part[2][name] for part in behaved])
         for critic in self._critics().values():
             critic.follow(self._config.slow_decay)
         self.updates += 1
@@ -194,7 +201,8 @@ class DreamerLearner:
         self._generator.set_state(state["generator"].cpu())
         self.updates = state["updates"]
 
-    def _model(self, shard: _Sequences, seed: int) -> _Modelled:
+    def learn_model(self, shard: Sequences, seed: int) -> Modelled:
+        """The gradients of the model's loss on a shard, and the states that were followed."""
         generator, context = self._drawing(seed), self._context
         observation, action_tm1, first = shard.observation, shard.action_tm1, shard.first
         with autocast(self._device, self._dtype):
@@ -219,10 +227,11 @@ class DreamerLearner:
         features = self.model.rssm.features(
             State(*(torch.cat((a.unsqueeze(0), b)) for a, b in zip(before, states, strict=True)))
         )
-        return _Modelled(gradients, loss.detach(), figures, states, features)
+        return Modelled(gradients, loss.detach(), figures, states, features)
 
     @torch.no_grad()
-    def _dream(self, shard: _Sequences, modelled: _Modelled, seed: int) -> _Dream:
+    def dream(self, shard: Sequences, modelled: Modelled, seed: int) -> Dream:
+        """Imagine on from all states of a shard, and value it."""
         generator, model, behaviour = self._drawing(seed), self.model, self.behaviour
         start = State(*(part.flatten(0, 1) for part in modelled.states))
         rows: list[Tensor] = []
@@ -255,10 +264,10 @@ class DreamerLearner:
         discount = self._gamma["ext"] * goes_on
         weight = torch.cat((begun.unsqueeze(0), discount[:-1])).cumprod(0)
         before = {name: value[:-1] for name, value in values.items()}
-        return _Dream(features[:-1], torch.stack(rows), weight, returns, before, rewards)
+        return Dream(features[:-1], torch.stack(rows), weight, returns, before, rewards)
 
-    def _behave(self, dream: _Dream) -> tuple[Sequence[Tensor], Tensor, dict[str, Tensor]]:
-        """Gradients, the loss, and figures."""
+    def learn_behaviour(self, dream: Dream) -> tuple[Sequence[Tensor], Tensor, dict[str, Tensor]]:
+        """The gradients of the behaviour's loss on imagined trajectories, the loss, and figures."""
         advantage = torch.zeros_like(dream.weight)
         for name, returns in dream.returns.items():
             difference = (returns - dream.values[name]) / self._ranges[name].scale
@@ -283,7 +292,7 @@ class DreamerLearner:
         }
         return gradients, loss.detach(), {name: x.detach() for name, x in figures.items()}
 
-    def _replayed(self, shards: Sequence[_Sequences], modelled: Sequence[_Modelled]) -> Replayed:
+    def _replayed(self, shards: Sequence[Sequences], modelled: Sequence[Modelled]) -> Replayed:
         """Some of the replayed states, of all shards alike."""
         context = self._context
         parts = []
@@ -318,7 +327,8 @@ class DreamerLearner:
         self._optimisers[name].zero_grad(set_to_none=True)
         return {f"loss/{name}": loss}
 
-    def _shards(self, batch: SequenceBatch) -> list[_Sequences]:
+    def shards(self, batch: SequenceBatch) -> list[Sequences]:
+        """Divide a batch into what is worked on side by side."""
         count = len(batch.ids)
         size = count if self._device.type != "cpu" else _SHARD
         # At index 0 what came with the observation before is not known; it is context.
@@ -333,7 +343,7 @@ class DreamerLearner:
             batch.first,
         )
         return [
-            _Sequences(
+            Sequences(
                 *(self._tensor(column[:, first : first + size]) for column in columns),
                 envs=batch.ids[first : first + size] % self._num_envs,
             )
