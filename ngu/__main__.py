@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "train an agent that explores, with a live display and checkpoints",
     "train_vae": "train an autoencoder on pictures, and draw what it makes of them",
     "evaluate": "play episodes of a trained run, policy by policy, with a table and a video",
+    "predict": "let the world model of a run predict new episodes, with errors and a film",
     "bench": "measure the speed of training, and of novelty alone",
 }
 

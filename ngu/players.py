@@ -301,6 +301,9 @@ class DreamerPlayer:
         seed: Of the model's states and the actions.
         device: Where the networks play.
 
+    Attributes:
+        model: The world model.
+
     Raises:
         KeyError, RuntimeError, ValueError: The state is not of a run with these settings.
     """
@@ -316,8 +319,8 @@ class DreamerPlayer:
     ) -> None:
         spaces = envs.single_observation_space, envs.single_action_space
         learned = state["learner"]
-        model = WorldModel(*spaces, settings.learning.world)
-        model.load_state_dict(learned["model"])
+        self.model = WorldModel(*spaces, settings.learning.world)
+        self.model.load_state_dict(learned["model"])
         behaviour = make_behaviour(
             envs.single_action_space,
             settings.learning,
@@ -326,7 +329,7 @@ class DreamerPlayer:
         )
         behaviour.load_state_dict(learned["behaviour"])
         self._actor = DreamerActor(
-            model.to(device),
+            self.model.to(device),
             behaviour.to(device),
             envs.num_envs,
             generator=Seeds(seed).torch("evaluation acting", device),
