@@ -47,7 +47,8 @@ def main() -> None:
     assert isinstance(agent, DreamerAgent)
     agent.load(None, state["session"]["agent"])
     bonus, imagined = agent.bonus, agent.imagined
-    assert isinstance(bonus, NGU) and imagined is not None
+    assert isinstance(bonus, NGU)
+    assert imagined is not None
     bonus.eval()
 
     observation, _ = envs.reset()

@@ -44,14 +44,16 @@ def world_figures(session: Session, stages: Mapping[str, Stage], updates: int) -
     agent = session.agent
     assert isinstance(agent, DreamerAgent)
     config = agent.config
-    frames = updates * config.batch_size * agent.replay.config.trace_length
+    length = agent.replay.config.trace_length
+    sequences = updates * config.batch_size
+    starts = min(length, config.starts_per_sequence or length)
     learning = sum(stage.seconds for name, stage in stages.items() if name.startswith("learner: "))
     imagining = stages[IMAGINATION].seconds + stages[BEHAVIOUR].seconds
     networks = (agent.model, agent.behaviour)
     return {
-        "model_frames_per_second": frames / stages[MODEL].seconds,
-        "imagined_steps_per_second": frames * config.horizon / imagining,
-        "replayed_frames_per_second": frames / learning,
+        "model_frames_per_second": sequences * length / stages[MODEL].seconds,
+        "imagined_steps_per_second": sequences * starts * config.horizon / imagining,
+        "replayed_frames_per_second": sequences * length / learning,
         "parameters": sum(p.numel() for network in networks for p in network.parameters()),
         "peak_gflops": _peak_flops(session) / 1e9,
     }

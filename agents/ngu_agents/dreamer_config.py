@@ -21,7 +21,9 @@ class DreamerConfig:
     layers: int = 3
     """Layers of the policy and of each value."""
     horizon: int = 15
-    """Steps that are imagined from each replayed state."""
+    """Steps that are imagined from a replayed state."""
+    starts_per_sequence: int | None = None
+    """Replayed states of a sequence that it is imagined from, drawn by chance; None takes all."""
     gamma_ext: float = 1 - 1 / 333
     """Discount of the extrinsic return."""
     gamma_int: float = 0.99
@@ -61,6 +63,10 @@ class DreamerConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.starts_per_sequence is not None and self.starts_per_sequence < 1:
+            raise ValueError(
+                f"starts_per_sequence must be at least 1 or None, got {self.starts_per_sequence}"
+            )
         for name in ("entropy_weight", "extrinsic_weight", "intrinsic_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")

@@ -8,7 +8,7 @@ A batch is divided into shards that threads work on side by side, each operation
 does it. Shards have a fixed size and their gradients are summed in order, so that results do not
 depend on the number of threads.
 
-Shapes: T time, B sequences of a shard, H imagined steps, N = T B imagined trajectories, S features.
+Shapes: T time, B sequences of a shard, H imagined steps, N imagined trajectories, S features.
 """
 
 from __future__ import annotations
@@ -231,9 +231,12 @@ class DreamerLearner:
 
     @torch.no_grad()
     def dream(self, shard: Sequences, modelled: Modelled, seed: int) -> Dream:
-        """Imagine on from all states of a shard, and value it."""
+        """Imagine on from states of a shard, and value it."""
         generator, model, behaviour = self._drawing(seed), self.model, self.behaviour
-        start = State(*(part.flatten(0, 1) for part in modelled.states))
+        steps = len(modelled.states.deterministic)
+        count = min(steps, self._config.starts_per_sequence or steps)
+        chosen = torch.randperm(steps, generator=generator, device=self._device)[:count]
+        start = State(*(part[chosen].flatten(0, 1) for part in modelled.states))
         rows: list[Tensor] = []
 
         def act(state: State) -> Tensor:
@@ -251,8 +254,7 @@ class DreamerLearner:
             rewards = {"ext": model.expected_reward(reached)}
             values = {name: critic(features) for name, critic in self._critics().items()}
         if self.imagined is not None:
-            steps = len(modelled.states.deterministic)
-            dreamt = Dreamt(features, imagined.actions, np.tile(shard.envs, steps))
+            dreamt = Dreamt(features, imagined.actions, np.tile(shard.envs, count))
             rewards["int"] = self.imagined.pay(dreamt)
         returns = {
             name: lambda_returns(
@@ -260,7 +262,7 @@ class DreamerLearner:
             )
             for name, value in values.items()
         }
-        begun = (~shard.terminated[self._context :]).flatten().float()
+        begun = (~shard.terminated[self._context :][chosen]).flatten().float()
         discount = self._gamma["ext"] * goes_on
         weight = torch.cat((begun.unsqueeze(0), discount[:-1])).cumprod(0)
         before = {name: value[:-1] for name, value in values.items()}
