@@ -129,7 +129,7 @@ def test_evolution_finds_the_top_and_leaves_global_random_state_alone():
 
 
 # With many weights the covariance is decomposed in some of the generations only.
-@pytest.mark.parametrize(("generations", "size"), [(0, 5), (1, 5), (17, 5), (7, 200)])
+@pytest.mark.parametrize(("generations", "size"), [(0, 5), (1, 5), (17, 5), (7, 400)])
 def test_a_loaded_evolution_goes_on_to_the_last_bit(tmp_path, generations, size):
     evolution, fresh, used = (make_evolution(seed, size) for seed in (0, 8, 9))
     for _ in range(generations):

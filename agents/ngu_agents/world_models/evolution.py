@@ -36,6 +36,7 @@ class Evolution:
     def __init__(self, size: int, *, population: int, deviation: float, seed: int) -> None:
         try:
             import cma
+            from cma.sigma_adaptation import CMAAdaptSigmaCSA
         except ImportError as error:
             raise ImportError(
                 'the world-models agent needs cma: pip install "never-give-up[world]"'
@@ -44,6 +45,7 @@ class Evolution:
         options = {
             "popsize": population,
             "randn": lambda count, size: self._generator.standard_normal((count, size)),
+            "AdaptSigma": CMAAdaptSigmaCSA,  # the tutorial's, whatever the sizes
             "seed": np.nan,  # leaves numpy's global generator alone
             "conditioncov_alleviate": False,  # would change the coordinates of what is saved
             "verbose": -9,
