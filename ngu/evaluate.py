@@ -25,7 +25,14 @@ from ngu.evaluation import Episode, Recording, play
 from ngu.parsing import parse
 from ngu.parts import make_envs
 from ngu.pictures import draws, pictures
-from ngu.players import FamilyPlayer, Player, PPOPlayer, RandomPlayer, TrajectoryPlayer
+from ngu.players import (
+    FamilyPlayer,
+    Player,
+    PPOPlayer,
+    RandomPlayer,
+    TrajectoryPlayer,
+    WorldModelsPlayer,
+)
 from ngu.policy_table import policy_row, print_table
 from ngu.run_folder import RunFolder
 from ngu.seeding import Seeds
@@ -234,6 +241,8 @@ def _named(policies: Sequence[int], settings: TrainSettings) -> str:
         return "its policy"
     if settings.agent == "archive":
         return "its best trajectory"
+    if settings.agent == "world-models":
+        return "its controller"
     count = settings.learning.num_policies
     if len(policies) == count:
         return f"each of the {count} policies"
@@ -258,6 +267,8 @@ def _player(
     try:
         if settings.agent == "ppo":
             return PPOPlayer(envs, settings, state, seed=known.seed, device=device)
+        if settings.agent == "world-models":
+            return WorldModelsPlayer(envs, settings, state, device)
         if settings.agent != "archive":
             return FamilyPlayer(
                 envs, settings, state, epsilon=known.epsilon, seed=known.seed, device=device

@@ -19,6 +19,7 @@ from ngu_agents.demonstrations import Demonstrations
 from ngu_agents.ppo import PPOAgent
 from ngu_agents.random_agent import RandomAgent
 from ngu_agents.recurrent_replay import RecurrentReplayAgent
+from ngu_agents.world_models.agent import WorldModelsAgent
 from ngu_envs import is_restorable, make
 
 
@@ -46,6 +47,16 @@ def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:
             seed=seed,
         )
     device = resolve_device(settings.device)
+    if settings.agent == "world-models":
+        return WorldModelsAgent(
+            observation_space,
+            action_space,
+            num_envs,
+            config=settings.learning,
+            seed=seed,
+            device=device,
+            precision=settings.precision,
+        )
     bonus = make_bonus(
         settings.bonus,
         observation_space,

@@ -52,6 +52,8 @@ def find_config(name: str) -> Path:
 def default_preset(env: str, device: str, agent: str = TrainSettings.agent) -> str:
     """Name of the preset for an environment's family, a device and an agent."""
     family = environment_family(env)
+    if agent == "world-models":
+        return "world-models"
     if family in _PRESET_OF_FAMILY:
         return _PRESET_OF_FAMILY[family]
     if agent == "ppo":
