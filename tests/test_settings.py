@@ -54,7 +54,7 @@ def test_a_preset_parses_and_holds_only_what_differs_from_the_defaults(name):
 
 
 def test_the_presets_are_those_that_are_promised():
-    promised = "atari-cpu atari-gpu atari-paper atari-ppo classic deep-sea disco-maze"
+    promised = "atari-cpu atari-gpu atari-paper atari-ppo classic deep-sea disco-maze world-models"
     assert preset_names() == promised.split()
 
 
@@ -139,7 +139,8 @@ def test_help_tells_each_setting_in_a_sentence(capsys):
         "Time between checkpoints; what a crash can cost at most.",
         "Nearest neighbours that a state is compared with, K.",
         "What to train, where, and for how long:",
-        "A preset (atari-cpu, atari-gpu, atari-paper, atari-ppo, classic, deep-sea, disco-maze)",
+        "A preset (atari-cpu, atari-gpu, atari-paper, atari-ppo, classic, deep-sea, disco-maze, "
+        "world-models)",
         "Folder of a run to go on with, from its last checkpoint.",
     ):
         # A line may end at a hyphen.
@@ -151,7 +152,7 @@ BAD_WORDS = [
     (["--env", ""], "no environment is called ''"),
     (["--env", "Blackjack-v1"], "Blackjack-v1 observes Tuple"),
     (["--env"], "^--env needs a value$"),
-    (["--agent", "rnd"], "^agent must be one of ngu, ppo, archive, random, got 'rnd'$"),
+    (["--agent", "rnd"], "^agent must be one of ngu, .*, random, world-models, got 'rnd'$"),
     (["--bonus", "rdn"], "^bonus must be one of ngu, rnd, icm, .*, none, got 'rdn'$"),
     (["--bonus", "rnd", "--novelty.neighbours", 3], "no option --novelty.neighbours;"),
     (["--bonus", "none", "--novelty.epsilon", 3], "no option --novelty.epsilon;"),
