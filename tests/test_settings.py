@@ -16,7 +16,9 @@ from ngu.parsing import check_resumable, parse
 from ngu.presets import default_preset, find_config, preset_names
 from ngu.sentences import EarlyParser, closest, sentence
 from ngu.settings import SettingsError, TrainSettings, resolve_device
+from ngu_agents.dreamer_config import DreamerConfig, LatentDisagreementConfig
 from ngu_agents.ppo_config import PPOConfig
+from ngu_agents.replay_layout import ReplayConfig
 
 
 def parsed(*words: object) -> tuple[TrainSettings, str, list[str]]:
@@ -79,6 +81,35 @@ def test_the_preset_suits_environment_and_device(monkeypatch, env, cuda, preset)
     settings, _, sources = parsed("--env", env)
     assert sources == [preset]
     assert settings.env == env
+
+
+@pytest.mark.parametrize(
+    ("env", "cuda", "preset"),
+    [
+        ("Pong", False, "dreamer-atari-cpu"),
+        ("Pong", True, "dreamer-atari-gpu"),
+        ("CartPole-v1", False, "dreamer-minigrid"),
+        ("disco-maze", True, "dreamer-minigrid"),
+        ("MiniGrid-DoorKey-8x8-v0", False, "dreamer-minigrid"),
+    ],
+)
+def test_the_dreamer_has_presets_of_its_own(monkeypatch, env, cuda, preset):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    settings, _, sources = parsed("--env", env, "--agent", "dreamer")
+    assert (sources, settings.agent, settings.env) == ([preset], "dreamer", env)
+    assert type(settings.learning) is DreamerConfig
+    assert type(settings.replay) is ReplayConfig
+
+
+def test_the_dreamers_disagreement_has_settings_of_its_own(tmp_path):
+    words = ("--env", "deep-sea", "--agent", "dreamer", "--bonus", "disagreement")
+    settings, text, _ = parsed(*words, "--novelty.models", 3)
+    assert settings.novelty == LatentDisagreementConfig(models=3)
+    (tmp_path / "all.yaml").write_text(text)
+    assert parsed("--config", tmp_path / "all.yaml")[0] == settings
+    # Of a bonus on observations, which the dreamer's preset has settings of.
+    with pytest.raises(SettingsError, match=r"no option --novelty\.memory_capacity"):
+        parsed(*words, "--novelty.memory_capacity", 3)
 
 
 def test_ten_million_frames_are_the_default_for_atari():

@@ -206,8 +206,10 @@ class LatentDisagreement(ImaginedReward):
         return predictions.var(0, unbiased=False).mean(-1).unflatten(0, dreamt.actions.shape[:2])
 
     def learn(self, replayed: Replayed) -> dict[str, float]:
-        """Train the models."""
+        """Train the models; where no step was taken there is nothing to learn from."""
         rows = replayed.followed
+        if not rows.any():
+            return {}
         loss = self.models.loss(
             replayed.features_tm1[rows],
             replayed.action_tm1[rows],
@@ -255,8 +257,10 @@ class PredictedNovelty(ImaginedReward):
         return two_hot_mean(self.head(dreamt.features[1:]).softmax(-1), self.bins)
 
     def learn(self, replayed: Replayed) -> dict[str, float]:
-        """Train the head."""
+        """Train the head; where no step was taken there is nothing to learn from."""
         rows = replayed.followed
+        if not rows.any():
+            return {}
         logits = self.head(replayed.features[rows])
         loss = two_hot_loss(logits, replayed.reward_int[rows], self.bins)
         return self._optimisers.step({"novelty_head": loss.mean()})

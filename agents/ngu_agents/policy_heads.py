@@ -89,7 +89,7 @@ class CategoricalHead(nn.Module):
         """Actions [B, *parts] as the environments take them."""
         rows = action.cpu().numpy()
         if isinstance(self._space, gymnasium.spaces.Discrete):
-            return rows[:, 0] + int(self._space.start)
+            return (rows[:, 0] + self._space.start).astype(self._space.dtype)
         start = cast(gymnasium.spaces.MultiDiscrete, self._space).start
         return (rows + start).astype(self._space.dtype)
 

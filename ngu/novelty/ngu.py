@@ -146,8 +146,8 @@ class NGU(NearestReward[NGUConfig]):
 
     @torch.no_grad()
     def imagined_novelty(
-        self, embeddings: Float[Tensor, "H+1 N D"], envs: Int[np.ndarray, " N"]
-    ) -> Float[Tensor, "H N"]:
+        self, embeddings: Float[Tensor, "states N D"], envs: Int[np.ndarray, " N"]
+    ) -> Float[Tensor, "states-1 N"]:
         """Return the episodic novelty of trajectories that are only imagined.
 
         An imagined state has its K nearest among what its environment remembers and what the same

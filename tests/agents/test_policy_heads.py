@@ -7,6 +7,7 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from torch.distributions import Categorical, Normal
 
+from ngu.spaces import ActionSpec
 from ngu_agents.policy_heads import make_policy_head
 
 
@@ -79,6 +80,47 @@ def test_environments_get_actions_of_their_space():
     got = head.for_environments(torch.tensor([[-3.0, -2.0], [0.5, 9.0]]))
     np.testing.assert_array_equal(got, [[[-1.0], [0.0]], [[0.5], [9.0]]])
     assert all(space.contains(row) for row in got)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Discrete(3, start=4),
+        Discrete(3, start=-1, dtype=np.int32),
+        MultiDiscrete([2, 3], start=[1, -1]),
+        MultiDiscrete([4, 2], dtype=np.int32),
+        Box(-0.5, 0.5, (2, 2)),
+        Box(np.array([-1.0, 0.0]), np.array([1.0, np.inf]), dtype=np.float64),
+    ],
+)
+def test_actions_are_encoded_as_the_environments_actions_are(space):
+    head, parameters = make(space)
+    drawn = head.sample(parameters, torch.Generator().manual_seed(0))
+    given = head.for_environments(drawn)
+    assert given.dtype == space.dtype
+    assert all(space.contains(row) for row in given)
+    spec = ActionSpec(space)
+    encoded = head.encode(drawn)
+    assert encoded.shape == (7, spec.size)
+    torch.testing.assert_close(encoded, spec.encode(torch.from_numpy(given)), rtol=0, atol=1e-7)
+    # With more axes in front alike.
+    again = head.encode(drawn.unsqueeze(0).expand(2, *drawn.shape))
+    torch.testing.assert_close(again, encoded.expand(2, *encoded.shape), rtol=0, atol=0)
+
+
+def test_a_uniform_share_is_mixed_into_each_choice():
+    space, shares = MultiDiscrete([2, 3]), (0.0, 0.2, 1.0)
+    heads = [
+        make_policy_head(space, 5, uniform_share=share, generator=torch.Generator().manual_seed(0))
+        for share in shares
+    ]
+    features = 200 * torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
+    plain = heads[0](features).exp()
+    assert plain.min() < 0.1
+    uniform = torch.tensor([1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 3])
+    for head, share in zip(heads, shares, strict=True):
+        expected = (1 - share) * plain + share * uniform
+        torch.testing.assert_close(head(features).exp(), expected)
 
 
 def test_a_first_policy_prefers_next_to_nothing():

@@ -79,6 +79,40 @@ def test_backends_agree(dim):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("in_parts", [True, False])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_many_queries_of_one_environment(backend, in_parts, offset, monkeypatch):
+    if in_parts:
+        monkeypatch.setattr(module, "_CHUNK", 64)
+    dim, capacity, k = 3, 40, 5
+    rng = np.random.default_rng(0)
+    memory = EpisodicMemory(4, dim, capacity, k, backend=backend)
+    rings = [[] for _ in range(4)]
+    # Empty, fewer than K, as many as K, a ring that wrapped.
+    for step in range(95):
+        where = np.array([False, step < 2, step < k, True])
+        entries = rng.standard_normal((4, dim), dtype=np.float32) + np.float32(offset)
+        memory.add(entries, where)
+        for env in np.flatnonzero(where):
+            rings[env] = [*rings[env], entries[env]][-capacity:]
+    assert memory.sizes.tolist() == [0, 2, k, capacity]
+    before = memory.state_dict()
+    queries = rng.standard_normal((17, dim), dtype=np.float32) + np.float32(offset)
+    queries[3] = rings[3][-1]
+    for env in range(4):
+        found = memory.nearest_among(env, torch.from_numpy(queries))
+        expected = np.concatenate([brute_force([rings[env]], query[None], k) for query in queries])
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        assert (found.numpy()[:, : len(rings[env])] >= 0).all()
+        one = np.repeat(queries[:1], 4, axis=0)
+        np.testing.assert_allclose(found[0], memory.nearest(one)[env], rtol=1e-4, atol=1e-5)
+    assert memory.nearest_among(3, torch.from_numpy(queries[:0])).shape == (0, k)
+    assert memory.nearest_among(3, torch.from_numpy(queries))[3, 0] < 1e-5
+    for name, value in memory.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("sizes", [[4095, 4096, 4100], [5000, 640, 0]])
 @pytest.mark.parametrize("whole_numbers", [False, True])
 def test_many_entries_equal_brute_force(backend, sizes, whole_numbers):

@@ -94,6 +94,62 @@ def distil(bonus, obs, seen):
         return ((network.predictor(white) - network.target(white)) ** 2).sum(-1).double().numpy()
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        NGUConfig(),
+        NGUConfig(memory_capacity=12),
+        NGUConfig(epsilon=1e-2, cluster_distance=0.3, pseudo_count=0.5, neighbours=3),
+        NGUConfig(embedding_size=3, neighbours=20, whiten=True),
+    ],
+    ids=["paper", "ring", "kernel", "whitened"],
+)
+def test_imagined_novelty_equals_the_reference(reference, config):
+    """The nearest of the memory and of what the same trajectory has passed, in slow loops."""
+    num_envs, horizon, count = 3, 5, 8
+    bonus = NGU(VECTORS, ACTIONS, num_envs, config=config, seed=3, precision="float32")
+    points = walk(num_envs, 31)
+    bonus.begin(points[0])
+    for step in range(1, 31):
+        bonus.begin(points[step], where=np.array([False, False, step == 28]))
+        score(bonus, points[step], np.array([True, True, step != 28]))
+    memories = [bonus.memory._entries[env, :size] for env, size in enumerate(bonus.memory.sizes)]
+    assert [len(memory) for memory in memories] == [min(31, config.memory_capacity)] * 2 + [3]
+    rng = np.random.default_rng(1)
+    envs = np.array([0, 1, 2, 0, 0, 2, 1, 1])
+    imagined = torch.from_numpy(np.stack([embed(bonus, x) for x in walk(count, 6, seed=4)]))
+    imagined += torch.from_numpy(rng.standard_normal(imagined.shape, dtype=np.float32)) * 1e-2
+    before = copy.deepcopy(bonus.state_dict())
+    got = bonus.imagined_novelty(imagined, envs)
+    assert got.shape == (horizon, count)
+    compared = imagined
+    if bonus.whitening is not None:
+        assert bonus.whitening.known
+        compared = bonus.whitening(imagined.flatten(0, 1)).view_as(imagined)
+    mean = float(bonus._distances.mean)
+    for i, env in enumerate(envs):
+        for t in range(1, horizon + 1):
+            known = [*memories[env].numpy(), *compared[:t, i].numpy()]
+            found = reference.nearest(known, compared[t, i].numpy(), config.neighbours)
+            expected = reference.novelty(found, mean, **kernel_of(config))
+            assert got[t - 1, i].item() == pytest.approx(expected, rel=2e-3), (t, i)
+    after = bonus.state_dict()
+    assert before.keys() == after.keys()
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+
+
+def test_imagination_where_nothing_is_remembered():
+    bonus = NGU(VECTORS, ACTIONS, 2, seed=3)
+    bonus.begin(np.zeros((2, 4), np.float32))
+    score(bonus, np.ones((2, 4), np.float32))
+    bonus.memory.clear(np.array([True, False]))
+    still = torch.ones(3, 2, bonus.encoder.size)
+    novelty = bonus.imagined_novelty(still, np.array([0, 0]))
+    # The same place again: one neighbour, then two, at no distance.
+    expected = torch.tensor([1 / (1 + 1e-3), 1 / (2**0.5 + 1e-3)])
+    torch.testing.assert_close(novelty, expected.unsqueeze(1).expand(2, 2))
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
 def test_scaling_all_embeddings_changes_nothing(scale):
     points = walk(3, 40)

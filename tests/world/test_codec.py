@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from ngu.world.codec import PictureCodec, VectorCodec, make_codec
+from ngu.world.codec import GridCodec, PictureCodec, VectorCodec, make_codec
 
 FEATURES = 6
 
@@ -73,6 +73,61 @@ def test_vectors_of_integers_stay_in_range():
     assert codec.decode(some_features())[0].tolist() == [0, 0, 2, 3, 255]
 
 
+def symbols_box(*shape, most=10, dtype=np.uint8):
+    return gym.spaces.Box(0, most, shape, dtype)
+
+
+@pytest.mark.parametrize(
+    ("space", "symbols"),
+    [
+        (symbols_box(7, 7, 3), 11),
+        (symbols_box(15, 90, most=63, dtype=np.int64), 64),
+        (symbols_box(2, 3, 4, most=1, dtype=np.int8), 2),
+        (gym.spaces.Box(np.ones((2, 2)), np.array([[3, 3], [5, 3]]), dtype=np.int32), 6),
+    ],
+)
+def test_grids(space, symbols):
+    codec = make(space)
+    assert type(codec) is GridCodec
+    assert codec.symbols == symbols
+    space.seed(0)
+    grids = torch.from_numpy(np.stack([space.sample() for _ in range(3)]))
+    embedded = codec.encode(grids)
+    assert embedded.shape == (3, codec.out_features) == (3, 8)
+    # Another symbol at one place is read; which place tells.
+    others = grids.clone()
+    others.flatten(1)[:, 0] = torch.where(grids.flatten(1)[:, 0] == 1, 0, 1).to(grids.dtype)
+    assert (codec.encode(others) != embedded).any(-1).all()
+    decoded = codec.decode(some_features())
+    assert (decoded.shape, decoded.dtype) == (grids.shape, grids.dtype)
+    assert 0 <= decoded.min() <= decoded.max() < symbols
+    # Every number's own softmax over the symbols, by hand, in float64.
+    logits = codec.decoder(some_features()).double().view(3, -1, symbols)
+    loss = torch.zeros(3, dtype=torch.float64)
+    for n in range(3):
+        for place, symbol in enumerate(grids[n].flatten().tolist()):
+            row = logits[n, place]
+            loss[n] += row.exp().sum().log() - row[symbol]
+    torch.testing.assert_close(codec.loss(some_features(), grids).double(), loss)
+
+
+def test_a_grid_is_known_again_after_training():
+    codec = make(symbols_box(3, 4, most=4))
+    grids = torch.randint(0, 5, (5, 3, 4), dtype=torch.uint8, generator=generator(2))
+    assert not torch.equal(codec.decode(some_features(5)), grids)
+    adam = torch.optim.Adam(codec.parameters(), lr=3e-2)
+    first = None
+    for _ in range(150):
+        loss = codec.loss(some_features(5), grids).mean()
+        first = loss.item() if first is None else first
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    assert first > 12
+    assert loss.item() < 0.5
+    assert torch.equal(codec.decode(some_features(5)), grids)
+
+
 @pytest.mark.parametrize("shape", [(16, 16), (5,)])
 def test_bfloat16_is_near(shape):
     space = bytes_box(*shape)
@@ -90,8 +145,12 @@ def test_bfloat16_is_near(shape):
 @pytest.mark.parametrize(
     ("space", "sentence"),
     [
-        (gym.spaces.Discrete(3), "vectors, or of pictures at least 16 pixels .* got Discrete"),
-        (bytes_box(15, 16, 3), "pictures at least 16 pixels high and wide, got Box"),
+        (gym.spaces.Discrete(3), "vectors, of pictures at least 16 pixels .* got Discrete"),
+        (bytes_box(15, 16, 3), "smaller grids of at most 64 symbols numbered from 0, got Box"),
+        (gym.spaces.Box(0, 64, (7, 7), np.uint8), "grids of at most 64 symbols .* got Box"),
+        (gym.spaces.Box(-1, 3, (7, 7), np.int64), "grids of at most 64 symbols .* got Box"),
+        (gym.spaces.Box(0, 1, (7, 7), np.float32), "pictures at least 16 pixels .* got Box"),
+        (gym.spaces.Dict({"a": bytes_box(16, 16)}), "observation_space must be .* got Dict"),
         (gym.spaces.Box(-1, 1, (16, 16)), "bytes 0 to 255 or of floats 0 to 1 .* got Box"),
         (gym.spaces.Box(0, 9, (16, 16), np.int32), "bytes 0 to 255 or of floats 0 to 1"),
     ],
