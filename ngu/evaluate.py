@@ -32,6 +32,7 @@ from ngu.players import (
     PPOPlayer,
     RandomPlayer,
     TrajectoryPlayer,
+    WorldModelsPlayer,
 )
 from ngu.policy_table import policy_row, print_table
 from ngu.run_folder import RunFolder
@@ -241,6 +242,8 @@ def _named(policies: Sequence[int], settings: TrainSettings) -> str:
         return "its policy"
     if settings.agent == "archive":
         return "its best trajectory"
+    if settings.agent == "world-models":
+        return "its controller"
     count = settings.learning.num_policies
     if len(policies) == count:
         return f"each of the {count} policies"
@@ -267,6 +270,8 @@ def _player(
             return PPOPlayer(envs, settings, state, seed=known.seed, device=device)
         if settings.agent == "dreamer":
             return DreamerPlayer(envs, settings, state, seed=known.seed, device=device)
+        if settings.agent == "world-models":
+            return WorldModelsPlayer(envs, settings, state, device)
         if settings.agent != "archive":
             return FamilyPlayer(
                 envs, settings, state, epsilon=known.epsilon, seed=known.seed, device=device

@@ -7,16 +7,14 @@ from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
-import torch
 from gymnasium.vector import VectorEnv
 from jaxtyping import UInt8
-from torch.nn import functional
 
 from ngu.checkpoint import load_tree
 from ngu.run_folder import RunFolder
 from ngu.sentences import SettingsError
 from ngu.spaces import ObservationSpec
-from ngu.world.convolutions import channels_first, picture_shape
+from ngu.world.convolutions import resized
 from ngu_agents.held_actions import HeldActions
 
 
@@ -43,20 +41,6 @@ def collect(
     while True:
         yield resized(observations, size)
         observations, *_ = envs.step(actions())
-
-
-def resized(pictures: UInt8[np.ndarray, "N ..."], size: int | None) -> UInt8[np.ndarray, "N ..."]:
-    """Pictures of another height and width, each pixel an average; None leaves them as they are."""
-    shape = pictures.shape
-    if size is None or picture_shape(shape[1:])[1:] == (size, size):
-        return pictures.copy()
-    sized = functional.interpolate(
-        channels_first(torch.from_numpy(pictures)), (size, size), mode="bilinear", antialias=True
-    )
-    if len(shape) == 3:
-        return sized.squeeze(1).numpy()
-    first = shape[1] <= shape[3]
-    return np.ascontiguousarray((sized if first else sized.permute(0, 2, 3, 1)).numpy())
 
 
 def read_pictures(path: Path, count: int, size: int | None) -> UInt8[np.ndarray, "N ..."]:

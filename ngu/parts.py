@@ -25,6 +25,7 @@ from ngu_agents.dreamer import DreamerAgent
 from ngu_agents.ppo import PPOAgent
 from ngu_agents.random_agent import RandomAgent
 from ngu_agents.recurrent_replay import RecurrentReplayAgent
+from ngu_agents.world_models.agent import WorldModelsAgent
 from ngu_envs import is_restorable, make
 
 
@@ -53,6 +54,16 @@ def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:
         )
     device = resolve_device(settings.device)
     in_latents = disagrees_in_latents(settings.agent, settings.bonus)
+    if settings.agent == "world-models":
+        return WorldModelsAgent(
+            observation_space,
+            action_space,
+            num_envs,
+            config=settings.learning,
+            seed=seed,
+            device=device,
+            precision=settings.precision,
+        )
     bonus = make_bonus(
         "none" if in_latents else settings.bonus,
         observation_space,

@@ -19,7 +19,7 @@ from ngu.bonuses import make_bonus
 from ngu.novelty.ngu import NGUConfig
 from ngu.precision import resolve_precision
 from ngu.seeding import Seeds
-from ngu.settings import TrainSettings, disagrees_in_latents
+from ngu.settings import SettingsError, TrainSettings, disagrees_in_latents
 from ngu.world.model import WorldModel
 from ngu_agents.acting import Actor
 from ngu_agents.archive.returning import best_trajectories
@@ -30,6 +30,7 @@ from ngu_agents.networks import make_network
 from ngu_agents.ppo_acting import PPOActor
 from ngu_agents.ppo_network import make_actor_critic
 from ngu_agents.random_agent import RandomAgent
+from ngu_agents.world_models.acting import WorldModelsActor
 from ngu_envs import RestorableVectorEnv
 
 Figures = dict[str, np.ndarray]
@@ -352,3 +353,58 @@ class DreamerPlayer:
         self._observation = step.observation
         self._actor.begin(np.zeros(len(playing), dtype=bool))
         return self._novelty.score(self._actor.action, step.observation, playing)
+
+
+class WorldModelsPlayer:
+    """Plays the controller in the middle of a World Models agent's evolution.
+
+    Args:
+        envs: The environments to play in.
+        settings: Of the run.
+        state: Its agent's state, as a checkpoint holds it; the pictures are not needed.
+        device: Where the networks play.
+
+    Raises:
+        KeyError, RuntimeError, ValueError: The state is not of a run with these settings.
+        SettingsError: The run has no controller yet.
+    """
+
+    def __init__(
+        self,
+        envs: VectorEnv,
+        settings: TrainSettings,
+        state: Mapping[str, Any],
+        device: torch.device,
+    ) -> None:
+        self._actor = WorldModelsActor(
+            envs.single_observation_space,
+            envs.single_action_space,
+            envs.num_envs,
+            config=settings.learning,
+            seed=settings.seed,
+            device=device,
+            dtype=resolve_precision(settings.precision, device),
+        )
+        predicting, enough = state["predicting"], settings.learning.predicting.updates
+        if predicting is None or predicting["updates"] < enough:
+            raise SettingsError(
+                "the run still learns to see and to predict, it has no controller yet"
+            )
+        self._actor.vae.load_state_dict(state["vae"])
+        self._actor.rnn.load_state_dict(predicting["rnn"])
+        mean = state["evolution"]["strategy"]["mean"]
+        self._weights = np.repeat(mean[None], envs.num_envs, axis=0)
+
+    def begin(self, observation: np.ndarray, policies: np.ndarray) -> None:
+        """Begin an episode everywhere, from observations [E, ...]; there is one policy."""
+        self._observation = observation
+        self._actor.begin(np.ones(len(observation), dtype=bool))
+
+    def act(self) -> np.ndarray:
+        """Actions [E, ...] for the last observations."""
+        return self._actor.act(self._observation, self._weights)
+
+    def observe(self, step: Step, playing: np.ndarray) -> Figures:
+        """No figures."""
+        self._observation = step.observation
+        return {}

@@ -57,6 +57,8 @@ def default_preset(env: str, device: str, agent: str = TrainSettings.agent) -> s
         if family == "atari":
             return "dreamer-atari-gpu" if on_cuda else "dreamer-atari-cpu"
         return "dreamer-crafter" if family == "image" else "dreamer-minigrid"
+    if agent == "world-models":
+        return "world-models"
     if family in _PRESET_OF_FAMILY:
         return _PRESET_OF_FAMILY[family]
     if agent == "ppo":

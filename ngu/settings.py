@@ -15,6 +15,7 @@ from ngu_agents.config import RecurrentReplayConfig
 from ngu_agents.dreamer_config import DreamerConfig, LatentDisagreementConfig
 from ngu_agents.ppo_config import PPOConfig
 from ngu_agents.replay_layout import ReplayConfig
+from ngu_agents.world_models.config import WorldModelsConfig
 from ngu_envs import config_type
 
 CHANGEABLE_ON_RESUME = frozenset({"frames", "device", "checkpoint", "log"})
@@ -26,8 +27,9 @@ _OF_AGENT: dict[str, dict[str, type[Any]]] = {
     "dreamer": {"learning": DreamerConfig, "replay": ReplayConfig},
     "archive": {"learning": ArchiveConfig},
     "random": {},
+    "world-models": {"learning": WorldModelsConfig},
 }
-UNPAID_AGENTS = frozenset({"archive", "random"})
+UNPAID_AGENTS = frozenset({"archive", "random", "world-models"})
 """Agents that no intrinsic reward is paid to."""
 
 
@@ -67,10 +69,10 @@ class TrainSettings:
 
     env: str = "MontezumaRevenge"
     """Environment: an Atari game in CamelCase, disco-maze, deep-sea, noisy-tv or a gymnasium id."""
-    agent: Literal["ngu", "ppo", "dreamer", "archive", "random"] = "ngu"
+    agent: Literal["ngu", "ppo", "dreamer", "archive", "random", "world-models"] = "ngu"
     """Who acts: Never Give Up's recurrent replay agent, PPO with two values, DreamerV3's agent that
-    learns in imagination, an archive that goes back to saved states and explores from there, or
-    random actions."""
+    learns in imagination, an archive that goes back to saved states and explores from there, random
+    actions, or World Models' evolved controller of what it sees and predicts."""
     bonus: Literal["ngu", "rnd", "icm", "re3", "ride", "e3b", "noveld", "disagreement", "none"] = (
         "ngu"
     )

@@ -183,7 +183,7 @@ class Training:
             figures["steps_per_second"] = self._rate()
         self._show(figures, log_point=False)
 
-    def _show(self, figures: Mapping[str, float | None], *, log_point: bool) -> None:
+    def _show(self, figures: Mapping[str, int | float | None], *, log_point: bool) -> None:
         """Show what is known; what no episode told since the last log point stays as it was."""
         known = {name: value for name, value in figures.items() if value is not None}
         self._display.update(known, log_point=log_point)

@@ -70,6 +70,12 @@ def runs(tmp_path_factory):
         [*common[2:], "--env=disco-maze", "--agent", name, *arguments, "--run-dir", name]
         for name, arguments in others.items()
     ]
+    learned = ["--learning.collected", "60", "--learning.population", "4"]
+    learned += ["--learning.seeing.epochs", "1", "--learning.seeing.batch_size", "16"]
+    learned += ["--learning.predicting.updates", "10", "--learning.predicting.sequence_length", "8"]
+    for name, frames in (("world-models", "300"), ("unlearned", "30")):
+        maze = ["--env=disco-maze", "--agent", "world-models", "--options.size", "17"]
+        commands.append([*common[2:], *maze, *learned, "--frames", frames, "--run-dir", name])
     # A process of its own: training takes over signals and threads of the one it runs in.
     program = f"from ngu import train\nfor c in {commands!r}: assert train.main(c) == 0"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -283,6 +289,13 @@ def test_the_policy_of_ppo_is_played(runs, outcome, tmp_path):
     assert row["intrinsic_reward"] > 0
 
 
+def test_the_controller_of_world_models_is_played(runs, outcome):
+    (row,) = outcome(runs / "world-models")["policies"]
+    assert (row["policy"], row["beta"], row["episodes"]) == (None, None, 4)
+    assert row["coverage"] > 0
+    assert "intrinsic_reward" not in row
+
+
 def test_the_best_trajectory_of_an_archive_is_played(runs, outcome, tmp_path):
     (row,) = outcome(runs / "archive", "--video", tmp_path / "a.gif")["policies"]
     assert (row["policy"], row["episodes"], row["episodes_cut"]) == (None, 1, 0)
@@ -400,6 +413,7 @@ def test_what_is_drawn_is_what_was_played():
         ),
         ("random", ["--policies", "0"], "the random agent has no family"),
         ("archive", ["--episodes", "2"], "an archive's trajectory is the same every time"),
+        ("unlearned", [], "the run still learns to see and to predict, it has no controller yet"),
         ("car", [], "nothing has a higher score than the beginning"),
     ],
 )

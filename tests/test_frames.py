@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ngu.checkpoint import save_tree
-from ngu.frames import collect, read_pictures, resized
+from ngu.frames import collect, read_pictures
 from ngu.run_folder import RunFolder
 from ngu.sentences import SettingsError
 from ngu_envs import make
@@ -10,26 +10,6 @@ from ngu_envs import make
 
 def noise(*shape):
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-
-
-@pytest.mark.parametrize("shape", [(5, 96, 96, 3), (5, 3, 96, 96), (5, 96, 96)])
-def test_images_are_averaged(shape):
-    smaller = resized(np.full(shape, 200, np.uint8), 64)
-    assert smaller.shape == tuple(64 if n == 96 else n for n in shape)
-    assert (smaller == 200).all()
-    axis = shape.index(96)
-    gradient = np.broadcast_to(
-        np.arange(96, dtype=np.uint8), (*shape[:axis], *shape[axis + 1 :], 96)
-    )
-    found = resized(np.ascontiguousarray(np.moveaxis(gradient, -1, axis)), 64)
-    middle = np.moveaxis(found, axis, 0)[32]
-    assert ((middle == 48) | (middle == 49)).all()
-
-
-def test_pictures_of_that_size_stay():
-    pictures = noise(3, 64, 64, 3)
-    np.testing.assert_array_equal(resized(pictures, 64), pictures)
-    np.testing.assert_array_equal(resized(noise(3, 21, 21, 3), None), noise(3, 21, 21, 3))
 
 
 def test_what_environments_show():

@@ -57,8 +57,8 @@ def test_a_preset_parses_and_holds_only_what_differs_from_the_defaults(name):
 
 def test_the_presets_are_those_that_are_promised():
     promised = (
-        "atari-cpu atari-gpu atari-paper atari-ppo classic deep-sea disco-maze "
-        "dreamer-atari-cpu dreamer-atari-gpu dreamer-crafter dreamer-minigrid"
+        "atari-cpu atari-gpu atari-paper atari-ppo classic deep-sea disco-maze dreamer-atari-cpu "
+        "dreamer-atari-gpu dreamer-crafter dreamer-minigrid world-models"
     )
     assert preset_names() == promised.split()
 
@@ -174,7 +174,7 @@ def test_help_tells_each_setting_in_a_sentence(capsys):
         "Nearest neighbours that a state is compared with, K.",
         "What to train, where, and for how long:",
         "A preset (atari-cpu, atari-gpu, atari-paper, atari-ppo, classic, deep-sea, disco-maze, "
-        "dreamer-atari-cpu, dreamer-atari-gpu, dreamer-crafter, dreamer-minigrid)",
+        "dreamer-atari-cpu, dreamer-atari-gpu, dreamer-crafter, dreamer-minigrid, world-models)",
         "Folder of a run to go on with, from its last checkpoint.",
     ):
         # A line may end at a hyphen.
@@ -186,7 +186,10 @@ BAD_WORDS = [
     (["--env", ""], "no environment is called ''"),
     (["--env", "Blackjack-v1"], "Blackjack-v1 observes Tuple"),
     (["--env"], "^--env needs a value$"),
-    (["--agent", "rnd"], "^agent must be one of ngu, ppo, dreamer, archive, random, got 'rnd'$"),
+    (
+        ["--agent", "rnd"],
+        "^agent must be one of ngu, ppo, dreamer, archive, random, world-models, got 'rnd'$",
+    ),
     (["--bonus", "rdn"], "^bonus must be one of ngu, rnd, icm, .*, none, got 'rdn'$"),
     (["--bonus", "rnd", "--novelty.neighbours", 3], "no option --novelty.neighbours;"),
     (["--bonus", "none", "--novelty.epsilon", 3], "no option --novelty.epsilon;"),

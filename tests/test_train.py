@@ -410,6 +410,51 @@ def test_what_an_archive_cannot_do(command, tmp_path, words, sentence):
     assert not (tmp_path / "run").exists()
 
 
+WORLD_MODELS = [
+    *("--agent", "world-models", "--env", "disco-maze", "--options.size", 17, *SHORT),
+    *("--options.max_steps", 20),
+    *("--learning.collected", 60, "--learning.vae.latent_dim", 3, "--learning.rnn.hidden", 8),
+    *("--learning.seeing.epochs", 5, "--learning.seeing.batch_size", 16),
+    *("--learning.predicting.updates", 20, "--learning.predicting.sequence_length", 8),
+    *("--learning.population", 4, "--learning.rollouts", 1),
+]
+
+
+def test_world_models_stopped_in_each_stage_go_on_as_if_nothing_had_been(trainings, tmp_path):
+    output, whole, stopped = (tmp_path / name for name in ("output", "whole", "stopped"))
+    run = [*WORLD_MODELS, "--log.steps", 10, "--frames"]
+    assert trainings.run(*run, 200, "--run-dir", whole, output=output) == 0, output.read_text()
+    assert {row["stage"] for row in rows_of(whole)} == {0, 1, 3}
+    assert trainings.run(*run, 20, "--run-dir", stopped, output=output) == 0
+    stages = [rows_of(stopped)[-1]["stage"]]
+    for frames in (40, 49, 200):
+        more = ["--resume", stopped, "--frames", frames]
+        assert trainings.run(*more, output=output) == 0, output.read_text()
+        stages.append(rows_of(stopped)[-1]["stage"])
+    assert stages == [0, 1, 2, 3]
+    assert rows_of(stopped)[-1] == rows_of(whole)[-1]
+    assert rows_of(whole)[-1]["generation"] > 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--options.size", 15], "must be at least 16 pixels high and wide, got 15 x 15"),
+        (["--env", "CartPole-v1"], "the world-models agent sees pictures of bytes, got Box"),
+        (["--learning.collected", 10], "a batch of 16 pictures beside the 1 held out, got 10"),
+        (["--learning.rnn.hidden", 0], "learning.rnn.hidden must be at least 1, got 0"),
+        (["--learning.population", 2], "learning.population must be at least 4, got 2"),
+        (["--novelty.epsilon", 3], "no option --novelty.epsilon"),
+    ],
+)
+def test_what_world_models_cannot_do(command, tmp_path, words, sentence):
+    words = [*WORLD_MODELS, *words] if "--env" not in words else ["--agent", "world-models", *words]
+    code, said = command(*words, "--run-dir", "run")
+    assert code == 2
+    assert sentence in said
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.fixture(scope="module")
 def archive(trainings, tmp_path_factory):
     """A run of an archive that has found the treasure."""

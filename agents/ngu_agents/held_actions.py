@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from ngu.seeding import Seeds
+from ngu.seeding import Seeds, generator_state, set_generator_state
 
 
 class HeldActions:
@@ -45,6 +45,20 @@ class HeldActions:
         for env in np.flatnonzero(another).tolist():
             self._actions[env] = self._draw()
         return np.stack(self._actions)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The actions held, and the generators."""
+        return {
+            "actions": np.stack(self._actions),
+            "generator": generator_state(self._generator),
+            "space": generator_state(self._space.np_random),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned."""
+        self._actions = list(state["actions"])
+        set_generator_state(self._generator, state["generator"])
+        set_generator_state(self._space.np_random, state["space"])
 
     def _draw(self) -> np.ndarray:
         action = np.asarray(self._space.sample())

@@ -14,10 +14,10 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ngu.lstm import ResettableLSTM
 from ngu.nets import linear, make_torso
 from ngu_agents.config import RecurrentReplayConfig
 from ngu_agents.losses import signed_hyperbolic
-from ngu_agents.lstm import ResettableLSTM
 
 
 class Inputs(NamedTuple):

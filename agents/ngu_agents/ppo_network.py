@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
+from ngu.lstm import ResettableLSTM
 from ngu.nets import linear, make_torso
-from ngu_agents.lstm import ResettableLSTM
 from ngu_agents.policy_heads import make_policy_head
 from ngu_agents.ppo_config import PPOConfig
 

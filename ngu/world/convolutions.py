@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
@@ -63,6 +64,20 @@ def channels_first(pictures: UInt8[Tensor, "B ..."]) -> UInt8[Tensor, "B C H W"]
     if pictures.dim() == 3:
         return pictures.unsqueeze(1)
     return pictures if pictures.shape[1] <= pictures.shape[3] else pictures.permute(0, 3, 1, 2)
+
+
+def resized(pictures: UInt8[np.ndarray, "N ..."], size: int | None) -> UInt8[np.ndarray, "N ..."]:
+    """Pictures of another height and width, each pixel an average; None leaves them as they are."""
+    shape = pictures.shape
+    if size is None or picture_shape(shape[1:])[1:] == (size, size):
+        return pictures.copy()
+    sized = functional.interpolate(
+        channels_first(torch.from_numpy(pictures)), (size, size), mode="bilinear", antialias=True
+    )
+    if len(shape) == 3:
+        return sized.squeeze(1).numpy()
+    first = shape[1] <= shape[3]
+    return np.ascontiguousarray((sized if first else sized.permute(0, 2, 3, 1)).numpy())
 
 
 class PictureEncoder(nn.Module):

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -9,6 +10,7 @@ from ngu.world.convolutions import (
     TransposedConvolution,
     channels_first,
     picture_shape,
+    resized,
 )
 
 
@@ -78,3 +80,27 @@ def test_where_the_channels_are(shape, expected):
 def test_what_is_no_picture(shape, sentence):
     with pytest.raises(ValueError, match=sentence):
         picture_shape(shape)
+
+
+@pytest.mark.parametrize("shape", [(5, 96, 96, 3), (5, 3, 96, 96), (5, 96, 96)])
+def test_images_are_averaged(shape):
+    smaller = resized(np.full(shape, 200, np.uint8), 64)
+    assert smaller.shape == tuple(64 if n == 96 else n for n in shape)
+    assert (smaller == 200).all()
+    axis = shape.index(96)
+    gradient = np.broadcast_to(
+        np.arange(96, dtype=np.uint8), (*shape[:axis], *shape[axis + 1 :], 96)
+    )
+    found = resized(np.ascontiguousarray(np.moveaxis(gradient, -1, axis)), 64)
+    middle = np.moveaxis(found, axis, 0)[32]
+    assert ((middle == 48) | (middle == 49)).all()
+
+
+def noise(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def test_pictures_of_that_size_stay():
+    pictures = noise(3, 64, 64, 3)
+    np.testing.assert_array_equal(resized(pictures, 64), pictures)
+    np.testing.assert_array_equal(resized(noise(3, 21, 21, 3), None), noise(3, 21, 21, 3))

@@ -2,7 +2,7 @@
 
 import torch
 
-from ngu_agents.lstm import ResettableLSTM, _Unroll
+from ngu.lstm import ResettableLSTM, _Unroll
 
 
 def make(input_size: int, hidden_size: int) -> ResettableLSTM:
