@@ -150,11 +150,13 @@ class DreamerLearner:
             FloatingPointError: a loss is not finite; what it trains is as before.
         """
         shards = self.shards(batch)
+        shares = [len(shard.envs) / len(batch.ids) for shard in shards]
         with self._stopwatch("learner: model"):
             modelled = self._on_all(self.learn_model, shards, self._seeds(len(shards)))
-            figures = self._step("model", [(part.gradients, part.loss) for part in modelled])
+            losses = [(part.gradients, part.loss) for part in modelled]
+            figures = self._step("model", losses, shares)
             for name in modelled[0].figures:
-                figures[f"loss/{name}"] = _mean([part.figures[name] for part in modelled])
+                figures[f"loss/{name}"] = _mean([part.figures[name] for part in modelled], shares)
         if self.imagined is not None:
             with self._stopwatch("learner: imagined novelty"):
                 learned = self.imagined.learn(self._replayed(shards, modelled))
@@ -163,14 +165,14 @@ class DreamerLearner:
             dreams = self._on_all(self.dream, shards, modelled, self._seeds(len(shards)))
         for name, range_ in self._ranges.items():
             range_.update(torch.cat([dream.returns[name].flatten() for dream in dreams]))
-            figures[f"imagined_return_{name}"] = _mean([d.returns[name] for d in dreams])
-            figures[f"imagined_reward_{name}"] = _mean([d.rewards[name] for d in dreams])
+            figures[f"imagined_return_{name}"] = _mean([d.returns[name] for d in dreams], shares)
+            figures[f"imagined_reward_{name}"] = _mean([d.rewards[name] for d in dreams], shares)
             figures[f"return_scale_{name}"] = range_.scale
         with self._stopwatch("learner: behaviour"):
             behaved = self._on_all(self.learn_behaviour, dreams)
-            figures |= self._step("behaviour", [(part[0], part[1]) for part in behaved])
+            figures |= self._step("behaviour", [(part[0], part[1]) for part in behaved], shares)
             for name in behaved[0][2]:
-                figures[name] = _mean([part[2][name] for part in behaved])
+                figures[name] = _mean([part[2][name] for part in behaved], shares)
         for critic in self._critics().values():
             critic.follow(self._config.slow_decay)
         self.updates += 1
@@ -314,16 +316,25 @@ class DreamerLearner:
             parts.append([column.flatten(0, 1)[chosen] for column in columns])
         return Replayed(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
-    def _step(self, name: str, parts: Sequence[tuple[Sequence[Tensor], Tensor]]) -> Figures:
-        """Take an optimiser's step by the mean of the shards' gradients."""
-        loss = _mean([loss for _, loss in parts])
-        if not np.isfinite(loss):
+    def _step(
+        self,
+        name: str,
+        parts: Sequence[tuple[Sequence[Tensor], Tensor]],
+        shares: Sequence[float],
+    ) -> Figures:
+        """Take an optimiser's step by the mean over sequences of the shards' gradients."""
+        loss = _mean([loss for _, loss in parts], shares)
+        of_parameters = zip(*(gradients for gradients, _ in parts), strict=True)
+        gradients = [_weighed(column, shares) for column in of_parameters]
+        norm = nn.utils.get_total_norm(gradients).item()
+        if not (np.isfinite(loss) and np.isfinite(norm)):
             raise FloatingPointError(
-                f"the loss of the {name} is {loss} in update {self.updates + 1}"
+                f"the loss of the {name} is {loss} and its gradient's norm {norm} in update "
+                f"{self.updates + 1}"
             )
         parameters = self._parameters(name)
-        for i, parameter in enumerate(parameters):
-            parameter.grad = sum((part[0][i] for part in parts[1:]), parts[0][0][i]) / len(parts)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
         clip_adaptively(parameters, self._config.max_gradient_ratio)
         self._optimisers[name].step()
         self._optimisers[name].zero_grad(set_to_none=True)
@@ -388,5 +399,13 @@ def clip_adaptively(parameters: Sequence[nn.Parameter], ratio: float) -> None:
         parameter.grad.mul_((limit / parameter.grad.norm().clamp_min(1e-12)).clamp_max(1.0))
 
 
-def _mean(values: Sequence[Tensor]) -> float:
-    return torch.stack([value.float().mean() for value in values]).mean().item()
+def _mean(values: Sequence[Tensor], shares: Sequence[float]) -> float:
+    """Mean over the sequences of what shards have means of."""
+    return _weighed([value.float().mean() for value in values], shares).item()
+
+
+def _weighed(values: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    total = values[0] * shares[0]
+    for value, share in zip(values[1:], shares[1:], strict=True):
+        total.add_(value, alpha=share)
+    return total
