@@ -7,7 +7,7 @@ for 64 x 64 pixels; for other sizes there are as many of the same kind as fit.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,8 @@ SMALLEST_SIDE = 16
 """The least height and width of a picture, in pixels."""
 
 _ENCODER_KERNEL = 4
-_DECODER_KERNELS = (6, 5)  # of an even and of an odd length
+_LONGEST = 6
+_DECODER_KERNELS = (_LONGEST, 5)  # of an even and of an odd length
 _SIGMOID_SLOPE = 0.25
 _DECODER_FEATURES = 32  # for each filter of the last layer but one
 
@@ -193,8 +194,61 @@ class TransposedConvolution(nn.Module):
     def forward(self, x: Float[Tensor, "B I h w"]) -> Float[Tensor, "B O H W"]:
         """The larger picture: n pixels become 2 n + kernel - 2."""
         if x.shape[2:] != (1, 1):
+            if x.device.type == "cpu":
+                return _GrownByParity.apply(x, self.weight, self.bias)
             return functional.conv_transpose2d(x, self.weight, self.bias, stride=2)
         inputs, outputs, rows, columns = self.weight.shape
         matrix = self.weight.permute(2, 3, 1, 0).reshape(-1, inputs)
         grown = functional.linear(x.flatten(1), matrix, self.bias.repeat(rows * columns))
         return grown.view(-1, rows, columns, outputs).permute(0, 3, 1, 2)
+
+
+class _GrownByParity(torch.autograd.Function):
+    """A transposed convolution of stride 2, its forward pass in another order.
+
+    Output pixels of the same parity of row and column are those of a convolution of stride 1 with
+    every second pixel of the kernel. On a processor that is two to four times as fast as the same
+    sums in their own order, while the backward pass is not.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        weight = weight.to(x.dtype)
+        ctx.save_for_backward(x, weight)
+        ctx.kept = bias.dtype
+        inputs, outputs, rows, columns = weight.shape
+        padded = functional.pad(weight, (0, _LONGEST - columns, 0, _LONGEST - rows))
+        # [I, O, row / 2, its parity, column / 2, its parity]
+        apart = padded.reshape(inputs, outputs, _LONGEST // 2, 2, _LONGEST // 2, 2).flip(2, 4)
+        of_parities = apart.permute(1, 3, 5, 0, 2, 4).flatten(0, 2)
+        grown = functional.conv2d(
+            x,
+            of_parities.contiguous(memory_format=torch.channels_last),
+            bias.to(x.dtype).repeat_interleave(4),
+            padding=_LONGEST // 2 - 1,
+        )
+        grown = functional.pixel_shuffle(grown, 2)
+        surplus = (_LONGEST - rows, _LONGEST - columns)
+        if not any(surplus):
+            return grown
+        height, width = grown.shape[2] - surplus[0], grown.shape[3] - surplus[1]
+        # A copy, which the layer after it may change in place.
+        return grown[:, :, :height, :width].clone(memory_format=torch.channels_last)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
+            gradients[0].contiguous(memory_format=torch.channels_last),
+            x,
+            weight,
+            [weight.shape[1]],
+            [2, 2],
+            [0, 0],
+            [1, 1],
+            True,
+            [0, 0],
+            1,
+            [True, True, True],
+        )
+        return of_x, of_weight.to(ctx.kept), of_bias.to(ctx.kept)

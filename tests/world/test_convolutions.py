@@ -40,6 +40,22 @@ def test_a_pixel_grows_by_a_matrix_as_by_a_convolution(kernel, sides):
     torch.testing.assert_close(layer(x), expected)
 
 
+@pytest.mark.parametrize("kernel", [(6, 6), (5, 6), (5, 5)])
+def test_gradients_of_a_transposed_convolution(kernel):
+    layer = TransposedConvolution(3, 2, kernel, generator=generator())
+    torch.nn.init.normal_(layer.bias, generator=generator())
+    x = torch.randn(2, 3, 4, 5, generator=generator()).requires_grad_()
+    weights = torch.randn(layer(x).shape, generator=generator())
+    inputs = (x, layer.weight, layer.bias)
+    expected = torch.nn.functional.conv_transpose2d(*inputs, stride=2)
+    torch.testing.assert_close(layer(x), expected)
+    found = torch.autograd.grad((layer(x) * weights).sum(), inputs)
+    for one, other in zip(
+        found, torch.autograd.grad((expected * weights).sum(), inputs), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+
+
 def test_values_keep_their_size_through_the_decoder():
     decoder = PictureDecoder(32, PictureShape(3, 64, 64), generator=generator())
     logits = (decoder(torch.randn(64, 32, generator=generator())) - 0.5) / 0.25
