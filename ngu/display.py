@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _NONE = "-"
 _WIDE = 68
+# How far the episodes got, where it is not told in rooms.
+_PLACES = (("coverage",), ("achievements_per_episode", "crafter_score"))
 
 
 class Display:
@@ -132,7 +134,8 @@ class Display:
 
     def _pairs(self) -> list[tuple[str, str]]:
         """The names and values shown besides the losses, side by side in twos."""
-        place = "coverage" if "coverage" in self._metrics else "rooms"
+        places = next((names for names in _PLACES if names[0] in self._metrics), ("rooms",))
+        far = [(name.replace("_", " "), _number(self._value(name))) for name in places]
         rate, remaining, seconds = (
             self._frames_per_second(),
             self._remaining(),
@@ -154,7 +157,7 @@ class Display:
             return [
                 *pairs,
                 ("best score", _number(self._value("score_best"))),
-                (place, _number(self._value(place))),
+                *far,
                 ("cells", _number(self._value("cells"))),
                 ("archive", _gigabytes(self._value("archive_gb"))),
             ]
@@ -162,7 +165,7 @@ class Display:
             *pairs,
             ("episode return", _number(self._value("episode_return"))),
             ("episodes", _number(self._value("episodes"))),
-            (place, _number(self._value(place))),
+            *far,
             ("intrinsic reward", _number(self._value("intrinsic_reward"))),
             ("episodic novelty", _number(self._value("episodic_novelty"))),
             ("lifelong modulator", _number(self._value("lifelong_modulator"))),

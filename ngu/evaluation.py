@@ -28,9 +28,12 @@ class Episode:
     cut: bool
     """Whether it was left unfinished, at the most steps that an evaluation plays."""
     progress: float | None
-    """How far it got, in the measure of its environment: rooms or coverage; None for neither."""
+    """How far it got, in the measure of its environment: rooms, coverage or achievements unlocked;
+    None for none."""
     means: dict[str, float]
     """Intrinsic reward and its parts, each the mean over its steps."""
+    achievements: tuple[bool, ...] | None = None
+    """Which achievements it unlocked, where there are any to unlock."""
 
 
 @dataclass
@@ -148,6 +151,7 @@ def _play_round(
                 cut=not step.done[env],
                 progress=None if progress is None else float(progress[env]),
                 means={name: float(values[env]) / length for name, values in sums.items()},
+                achievements=measure.achievements(info, int(env)),
             )
         playing &= ~step.done
         if not playing.any():
@@ -164,7 +168,13 @@ class _Progress:
             self._rooms.begin(info["room"])
 
     def update(self, info: dict[str, Any]) -> np.ndarray | None:
-        """Take a step's info; returns rooms or coverage [E] of the episode so far."""
+        """Take a step's info; returns rooms, coverage or achievements [E] of the episode so far."""
         if self._key == "room":
             return self._rooms.update(info["room"], np.zeros(len(info["room"]), dtype=bool))
+        if self._key == "achievements":
+            return info["achievements"].sum(1)
         return None if self._key is None else info[self._key]
+
+    def achievements(self, info: dict[str, Any], env: int) -> tuple[bool, ...] | None:
+        """Which achievements an environment's episode has unlocked; None where there are none."""
+        return tuple(info["achievements"][env].tolist()) if self._key == "achievements" else None

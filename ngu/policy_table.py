@@ -13,8 +13,9 @@ from rich.table import Table
 from ngu.evaluation import Episode, novelty_name
 from ngu.settings import TrainSettings
 from ngu_agents.family import discounts, intrinsic_weights
+from ngu_envs import crafter_score
 
-_PLACES = {"room": "rooms", "coverage": "coverage"}
+_PLACES = {"room": "rooms", "coverage": "coverage", "achievements": "achievements_per_episode"}
 
 
 def policy_row(
@@ -44,6 +45,9 @@ def policy_row(
     place = _PLACES.get(progress or "")
     if place is not None:
         row[place] = float(np.mean([episode.progress or 0.0 for episode in own]))
+    if own[0].achievements is not None:
+        unlocked = np.array([episode.achievements for episode in own])
+        row["crafter_score"] = crafter_score(100 * unlocked.mean(0))
     for name in own[0].means:
         row[name] = float(np.mean([episode.means[name] for episode in own]))
     return row
@@ -51,15 +55,14 @@ def policy_row(
 
 def print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
     """Print the rows that `policy_row` made on standard output."""
-    place = next((name for name in _PLACES.values() if name in rows[0]), None)
+    places = [name for name in (*_PLACES.values(), "crafter_score") if name in rows[0]]
     table = Table(title=title, title_justify="left")
     columns = {
         "policy": "policy", "beta": "beta", "gamma": "gamma", "episodes": "episodes",
         "return": "episode_return", "std": "episode_return_std", "best": "episode_return_best",
         "length": "episode_length",
     }  # fmt: skip
-    if place is not None:
-        columns[place] = place
+    columns |= {name.removesuffix("_per_episode").replace("_", " "): name for name in places}
     novelty = novelty_name(rows[0])
     if novelty is not None:
         columns[novelty.replace("_", " ")] = novelty

@@ -62,7 +62,9 @@ def default_preset(env: str, device: str, agent: str = TrainSettings.agent) -> s
     if family in _PRESET_OF_FAMILY:
         return _PRESET_OF_FAMILY[family]
     if agent == "ppo":
-        return "atari-ppo"
+        return "atari-ppo" if family == "atari" else "crafter-ppo"
+    if env == "crafter":
+        return "crafter"
     return "atari-gpu" if on_cuda else "atari-cpu"
 
 

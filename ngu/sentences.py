@@ -15,7 +15,7 @@ _KINDS = {
     "str": "a text",
     "NoneType": "null",
 }
-_LISTED = 12
+_LISTED = 16
 """So many names are listed where none is near."""
 
 

@@ -20,7 +20,7 @@ from ngu_agents.archive.agent import ArchiveAgent
 from ngu_agents.base import Figures
 from ngu_agents.loop import Loop, Progress
 from ngu_agents.tracking import EpisodeTracker, MeanTracker, VisitTracker
-from ngu_envs import RoomCounter, is_restorable
+from ngu_envs import AchievementCounter, RoomCounter, is_restorable
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,12 @@ EVERY_LOG_POINT = (
     "loss/value",
 )
 """Figures that each log point has, be it as None."""
+
+_OF_MEASURE = {
+    "coverage": ("coverage",),
+    "achievements": ("achievements_per_episode", "crafter_score"),
+}
+"""Figures of how far the episodes got, by the environments' measure; for others it is rooms."""
 
 
 _THREADS = torch.get_num_threads()
@@ -67,6 +73,7 @@ class Session:
         self._learned = MeanTracker()
         self._room_counter = RoomCounter(settings.num_envs)
         self._visits = VisitTracker(settings.num_envs)
+        self._achievements = AchievementCounter(len(self.envs.metadata.get("achievements", ())))
         self._measure = self.envs.metadata.get("progress")
 
     @property
@@ -95,6 +102,11 @@ class Session:
                 rooms = self._room_counter.update(progress.info["room"], ~progress.stepped)
                 for count in rooms[progress.step.done].tolist():
                     self._figures.update({"rooms_per_episode": count})
+            elif self._measure == "achievements":
+                unlocked = progress.info["achievements"][progress.step.done]
+                self._achievements.update(unlocked)
+                for count in unlocked.sum(1).tolist():
+                    self._figures.update({"achievements_per_episode": count})
             yield progress
 
     def status(self) -> Figures:
@@ -102,13 +114,16 @@ class Session:
         status: Figures = {"frames": self.frames, "steps": self.loop.steps, **self.agent.status()}
         if self._measure == "room":
             status["rooms"] = self._room_counter.total
+        score = self._achievements.score()
+        if score is not None:
+            status["crafter_score"] = score
         status["memory_gb"] = memory_used() / 1e9
         return status
 
     def collect(self) -> dict[str, int | float | None]:
         """All figures of a log point, None where there is none yet; the means start anew."""
-        place = "coverage" if self._measure == "coverage" else "rooms"
-        figures: dict[str, int | float | None] = dict.fromkeys((*EVERY_LOG_POINT, place))
+        places = _OF_MEASURE.get(self._measure or "", ("rooms",))
+        figures: dict[str, int | float | None] = dict.fromkeys((*EVERY_LOG_POINT, *places))
         trackers = (self._episodes, self._figures, self._visits, self._learned)
         for tracker in trackers:
             figures |= tracker.collect()
@@ -124,6 +139,7 @@ class Session:
             "learned": self._learned.state_dict(),
             "rooms": self._room_counter.state_dict(),
             "visits": self._visits.state_dict(),
+            "achievements": self._achievements.state_dict(),
             "envs": self.envs.state_dict() if is_restorable(self.envs) else None,
         }
 
@@ -143,6 +159,7 @@ class Session:
         self._episodes.load_state_dict(state["episodes"])
         self._room_counter.load_state_dict(state["rooms"])
         self._visits.load_state_dict(state["visits"])
+        self._achievements.load_state_dict(state["achievements"])
         if whole and is_restorable(self.envs):
             self.envs.load_state_dict(state["envs"])
             return

@@ -68,7 +68,8 @@ class TrainSettings:
     """What to train, where, and for how long."""
 
     env: str = "MontezumaRevenge"
-    """Environment: an Atari game in CamelCase, disco-maze, deep-sea, noisy-tv or a gymnasium id."""
+    """Environment: an Atari game in CamelCase, crafter, disco-maze, deep-sea, noisy-tv or a
+    gymnasium id."""
     agent: Literal["ngu", "ppo", "dreamer", "archive", "random", "world-models"] = "ngu"
     """Who acts: Never Give Up's recurrent replay agent, PPO with two values, DreamerV3's agent that
     learns in imagination, an archive that goes back to saved states and explores from there, random

@@ -104,6 +104,15 @@ def test_coverage_takes_the_place_of_rooms(clock):
     assert "rooms" not in panel
 
 
+def test_achievements_take_the_place_of_rooms(clock):
+    shown = Display(100, console=terminal())
+    shown.update({"frames": 10, "achievements_per_episode": 2.5, "crafter_score": 1.625})
+    panel = panel_of(shown)
+    for words in ("achievements per episode", "2.5", "crafter score", "1.625"):
+        assert words in panel
+    assert "rooms" not in panel
+
+
 def test_updates_are_merged(clock):
     shown = Display(100, console=terminal())
     shown.update({"frames": 10, "episodes": 77})

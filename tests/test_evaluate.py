@@ -20,13 +20,14 @@ from PIL import Image, ImageSequence
 from ngu import evaluate
 from ngu.evaluation import Recording, play
 from ngu.parsing import parse
+from ngu.parts import make_envs
 from ngu.pictures import draws, pictures
 from ngu.players import FamilyPlayer, RandomPlayer
-from ngu.policy_table import policy_row
+from ngu.policy_table import policy_row, print_table
 from ngu.settings import TrainSettings
 from ngu.video import compose
 from ngu_agents.family import discounts, intrinsic_weights
-from ngu_envs import make
+from ngu_envs import crafter_score, make
 
 TINY = """
 log: {steps: 100}
@@ -346,6 +347,29 @@ def test_curve_is_bright_up_to_now_and_high_where_novelty_is():
     assert columns.max() == pytest.approx(left + 60 / 99 * (right - left), abs=2)
     assert bright[:, columns[-3]].argmax() < bright[:, columns[3]].argmax() - 60
     assert all(size % 2 == 0 for size in frames[0].shape[:2])
+
+
+def test_achievements_and_score_of_an_evaluation(capsys):
+    settings, _, _ = parse(["--env=crafter", "--agent=random", "--options.area=16"], "test")
+    envs = make_envs(settings, 2, 0)
+    recording = Recording(0)
+    player = RandomPlayer(envs, seed=0)
+    episodes = list(play(envs, player, [0], 4, max_steps=80, recording=recording))
+    envs.close()
+    unlocked = np.array([episode.achievements for episode in episodes])
+    assert unlocked.shape == (4, 22)
+    assert [episode.progress for episode in episodes] == unlocked.sum(1).tolist()
+    row = policy_row(0, episodes, settings, "achievements")
+    assert row["achievements_per_episode"] == unlocked.sum() / 4 > 0
+    assert row["crafter_score"] == pytest.approx(crafter_score(100 * unlocked.mean(0)))
+    print_table([row], "Crafter")
+    said = capsys.readouterr().out
+    assert "achievements" in said
+    assert "crafter score" in said
+    shown = list(pictures(recording, envs, settings))
+    assert len(shown) == len(recording.observations)
+    zoom = shown[0].shape[0] // 64
+    np.testing.assert_array_equal(shown[-1][::zoom, ::zoom], recording.observations[-1])
 
 
 @pytest.mark.parametrize("protocol", ["paper", "sticky"])

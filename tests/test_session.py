@@ -1,5 +1,6 @@
 """A run put together: what its log points tell of a game with rooms."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,7 +9,7 @@ from ngu.evaluation import play
 from ngu.parsing import parse
 from ngu.players import FamilyPlayer
 from ngu.session import Session
-from ngu_envs import make
+from ngu_envs import crafter_score, make
 
 
 def test_rooms_are_counted_over_training_and_for_each_episode():
@@ -27,6 +28,30 @@ def test_rooms_are_counted_over_training_and_for_each_episode():
     assert figures["rooms"] == 1
     assert figures["rooms_per_episode"] == 1.0
     assert session.frames == 4 * figures["steps"]
+
+
+def test_achievements_are_counted_and_told_after_a_resume(tmp_path):
+    arguments = ["--env=crafter", "--agent=random", "--num-envs=2", "--options.area=16"]
+    settings, _, _ = parse([*arguments, "--options.length=50"], "test")
+    session = Session(settings)
+    assert session.collect()["crafter_score"] is None
+    session.begin()
+    unlocked = []
+    for progress in session:
+        unlocked += list(progress.info["achievements"][progress.step.done])
+        if len(unlocked) >= 6:
+            break
+    figures = session.collect()
+    assert "rooms" not in figures
+    assert figures["achievements_per_episode"] == pytest.approx(np.sum(unlocked) / len(unlocked))
+    assert figures["achievements_per_episode"] > 0
+    rates = 100 * np.mean(unlocked, axis=0)
+    assert figures["crafter_score"] == pytest.approx(crafter_score(rates))
+    resumed = Session(settings)
+    resumed.load(tmp_path, session.save(tmp_path))
+    assert resumed.status()["crafter_score"] == figures["crafter_score"]
+    session.close()
+    resumed.close()
 
 
 @pytest.mark.parametrize("bonus", BONUSES)

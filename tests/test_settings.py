@@ -19,6 +19,7 @@ from ngu.settings import SettingsError, TrainSettings, resolve_device
 from ngu_agents.dreamer_config import DreamerConfig, LatentDisagreementConfig
 from ngu_agents.ppo_config import PPOConfig
 from ngu_agents.replay_layout import ReplayConfig
+from ngu_envs import CrafterConfig
 
 
 def parsed(*words: object) -> tuple[TrainSettings, str, list[str]]:
@@ -57,8 +58,8 @@ def test_a_preset_parses_and_holds_only_what_differs_from_the_defaults(name):
 
 def test_the_presets_are_those_that_are_promised():
     promised = (
-        "atari-cpu atari-gpu atari-paper atari-ppo classic deep-sea disco-maze dreamer-atari-cpu "
-        "dreamer-atari-gpu dreamer-crafter dreamer-minigrid world-models"
+        "atari-cpu atari-gpu atari-paper atari-ppo classic crafter crafter-ppo deep-sea disco-maze "
+        "dreamer-atari-cpu dreamer-atari-gpu dreamer-crafter dreamer-minigrid world-models"
     )
     assert preset_names() == promised.split()
 
@@ -73,6 +74,8 @@ def test_the_presets_are_those_that_are_promised():
         ("noisy-tv", False, "disco-maze"),
         ("CartPole-v1", False, "classic"),
         ("MiniGrid-DoorKey-8x8-v0", False, "disco-maze"),
+        ("crafter", False, "crafter"),
+        ("crafter", True, "crafter"),
     ],
 )
 def test_the_preset_suits_environment_and_device(monkeypatch, env, cuda, preset):
@@ -110,6 +113,17 @@ def test_the_dreamers_disagreement_has_settings_of_its_own(tmp_path):
     # Of a bonus on observations, which the dreamer's preset has settings of.
     with pytest.raises(SettingsError, match=r"no option --novelty\.memory_capacity"):
         parsed(*words, "--novelty.memory_capacity", 3)
+
+
+@pytest.mark.parametrize(
+    ("agent", "preset"),
+    [("ngu", "crafter"), ("ppo", "crafter-ppo"), ("dreamer", "dreamer-crafter")],
+)
+def test_the_preset_of_crafter_suits_the_agent(agent, preset):
+    settings, _, sources = parsed("--env", "crafter", "--agent", agent, "--device", "cpu")
+    assert sources == [preset]
+    assert (settings.env, settings.agent, settings.frames) == ("crafter", agent, 1_000_000)
+    assert settings.options == CrafterConfig()
 
 
 def test_ten_million_frames_are_the_default_for_atari():
@@ -173,8 +187,9 @@ def test_help_tells_each_setting_in_a_sentence(capsys):
         "Time between checkpoints; what a crash can cost at most.",
         "Nearest neighbours that a state is compared with, K.",
         "What to train, where, and for how long:",
-        "A preset (atari-cpu, atari-gpu, atari-paper, atari-ppo, classic, deep-sea, disco-maze, "
-        "dreamer-atari-cpu, dreamer-atari-gpu, dreamer-crafter, dreamer-minigrid, world-models)",
+        "A preset (atari-cpu, atari-gpu, atari-paper, atari-ppo, classic, crafter, crafter-ppo, "
+        "deep-sea, disco-maze, dreamer-atari-cpu, dreamer-atari-gpu, dreamer-crafter, "
+        "dreamer-minigrid, world-models)",
         "Folder of a run to go on with, from its last checkpoint.",
     ):
         # A line may end at a hyphen.
@@ -370,7 +385,7 @@ def test_presets_of_an_installed_package_come_from_inside_it(tmp_path, monkeypat
 def test_closest_names_few_and_lists_all_only_where_they_are_few():
     assert closest("Alpha", ["alpha", "beta"]) == "the closest are alpha"
     assert closest("zzz", ["alpha", "beta"]) == "there are alpha, beta"
-    assert closest("zzz", [str(i) * 5 for i in range(13)]) == "none is close; --help lists them all"
+    assert closest("zzz", [str(i) * 5 for i in range(17)]) == "none is close; --help lists them all"
 
 
 def test_a_message_that_is_not_known_stays_as_it_is():

@@ -1,7 +1,10 @@
-"""Environments to explore: Atari, mazes, DeepSea, and any that gymnasium knows, made by name."""
+"""Environments to explore: Atari, Crafter, mazes, DeepSea, and any of gymnasium's, by name."""
 
+from ngu_envs.achievements import AchievementCounter as AchievementCounter
+from ngu_envs.achievements import crafter_score as crafter_score
 from ngu_envs.atari import AtariConfig as AtariConfig
 from ngu_envs.atari_process import WorkerDiedError as WorkerDiedError
+from ngu_envs.crafter import CrafterConfig as CrafterConfig
 from ngu_envs.deep_sea import DeepSeaConfig as DeepSeaConfig
 from ngu_envs.disco_maze import DiscoMazeConfig as DiscoMazeConfig
 from ngu_envs.make import config_type as config_type

@@ -11,6 +11,7 @@ from gymnasium.vector import VectorEnv
 from ngu_envs.atari import AtariConfig, AtariEnvs
 from ngu_envs.atari_names import ROM_OF_GAME
 from ngu_envs.checks import closest_names
+from ngu_envs.crafter import Crafter, CrafterConfig
 from ngu_envs.deep_sea import DeepSea, DeepSeaConfig
 from ngu_envs.disco_maze import DiscoMaze, DiscoMazeConfig
 from ngu_envs.noisy_tv import NoisyTV, NoisyTVConfig
@@ -22,10 +23,11 @@ from ngu_envs.registered import (
 )
 from ngu_envs.vectorized import RestorableVectorEnv
 
-_OWN: dict[str, tuple[type[Any], Callable[..., RestorableVectorEnv]]] = {
+_OWN: dict[str, tuple[type[Any], Callable[..., VectorEnv]]] = {
     "disco-maze": (DiscoMazeConfig, DiscoMaze),
     "deep-sea": (DeepSeaConfig, DeepSea),
     "noisy-tv": (NoisyTVConfig, NoisyTV),
+    "crafter": (CrafterConfig, Crafter),
 }
 
 
@@ -67,6 +69,8 @@ def environment_family(name: str) -> str:
         ValueError: No environment has that name, or its observations fit no family.
         ImportError: It belongs to a package that is not installed.
     """
+    if name == "crafter":
+        return "image"
     if name in _OWN:
         return name
     if name in ROM_OF_GAME:
@@ -81,8 +85,8 @@ def make(name: str, num_envs: int, seed: int, **options: Any) -> VectorEnv:
     """Makes a vector environment that resets an ended episode in the next step.
 
     `reset()` without a seed uses `seed` the first time and goes on with the generators later.
-    `metadata["progress"]` is the key of info that tells how far an episode got ("room", "coverage")
-    or None.
+    `metadata["progress"]` is the key of info that tells how far an episode got ("room", "coverage",
+    "achievements") or None.
 
     Args:
         name: One of `known_names()`, or "module:id" for an id that importing `module` registers.

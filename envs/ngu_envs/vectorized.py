@@ -66,8 +66,8 @@ def load_arrays(targets: dict[str, np.ndarray], sources: dict[str, np.ndarray]) 
         target[...] = sources[name]
 
 
-class RestorableVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """A vector environment whose whole state can be saved and loaded.
+class OwnVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """A vector environment of this package: its spaces, its seed, and what a call must be.
 
     Args:
         num_envs: Number of environments E, at least 1.
@@ -99,11 +99,6 @@ class RestorableVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.action_space.seed(self.initial_seed)
         self._was_reset = False
 
-    @property
-    def repeatable(self) -> bool:
-        """Whether the same actions lead from a snapshot to the same states every time."""
-        return False
-
     def _seed_for_reset(self, seed: int | None, options: dict[str, Any] | None) -> int | None:
         """The seed that a reset starts from, or None where the generators go on."""
         if options:
@@ -115,6 +110,15 @@ class RestorableVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def _require_reset(self) -> None:
         if not self._was_reset:
             raise gymnasium.error.ResetNeeded("call reset() before the first step()")
+
+
+class RestorableVectorEnv(OwnVectorEnv):
+    """A vector environment whose whole state can be saved and loaded; see `OwnVectorEnv`."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same actions lead from a snapshot to the same states every time."""
+        return False
 
     def _require_one_for_each(self, where: np.ndarray, snapshots: list[bytes]) -> None:
         self._require_reset()

@@ -22,6 +22,7 @@ SMALLEST_SIDE = 16
 
 _ENCODER_KERNEL = 4
 _DECODER_KERNELS = (6, 5)  # of an even and of an odd length
+_SIGMOID_SLOPE = 0.25
 _DECODER_FEATURES = 32  # for each filter of the last layer but one
 
 
@@ -160,10 +161,11 @@ class PictureDecoder(nn.Module):
         """Pictures of about 0 to 1, float32.
 
         World Models has a sigmoid here. Where it has saturated, at pixels that are dark in most
-        pictures, its gradient is lost and with it what is seldom there; so there is none.
+        pictures, its gradient is lost and with it what is seldom there. So there is none, but its
+        slope at rest: without that, steps of a size that suits the layers before would leave noise.
         """
         x = self.first(features).unflatten(1, self._start)
-        return self.layers(x.permute(0, 3, 1, 2)).float() + 0.5
+        return self.layers(x.permute(0, 3, 1, 2)).float() * _SIGMOID_SLOPE + 0.5
 
 
 class TransposedConvolution(nn.Module):

@@ -24,6 +24,7 @@ def test_families():
         "disco-maze": "disco-maze",
         "deep-sea": "deep-sea",
         "noisy-tv": "noisy-tv",
+        "crafter": "image",
         "MiniGrid-DoorKey-8x8-v0": "grid",
         "CartPole-v1": "vector",
         "Pendulum-v1": "vector",
@@ -71,6 +72,10 @@ def test_no_name_is_close():
         ("disco-maze", {"max_steps": 0}, "max_steps must be at least 1"),
         ("deep-sea", {"size": 1}, "size must be at least 2, got 1"),
         ("noisy-tv", {"size": 3}, "no option 'size'; it has max_steps"),
+        ("crafter", {"size": 17}, "size must be at least 18, got 17"),
+        ("crafter", {"area": 8}, "area must be at least 9, got 8"),
+        ("crafter", {"length": 0}, "length must be at least 1, got 0"),
+        ("crafter", {"view": 9}, "no option 'view'; it has reward, size, area, length"),
         ("Pong", {"sticky_probability": 2.0}, r"in \[0, 1\], got 2.0"),
         ("Pong", {"frame_stack": 0}, "frame_stack must be at least 1"),
         ("Pong", {"num_workers": 0}, "num_workers must be at least 1"),
@@ -83,7 +88,7 @@ def test_wrong_options_are_named(name, options, message):
         make(name, 1, 0, **options)
 
 
-@pytest.mark.parametrize("name", ["disco-maze", "Pong", "CartPole-v1"])
+@pytest.mark.parametrize("name", ["disco-maze", "crafter", "Pong", "CartPole-v1"])
 def test_wrong_numbers_are_named(name):
     with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
         make(name, 0, 0)
@@ -145,10 +150,13 @@ def test_minigrid_shows_its_picture_alone():
     assert observation.max() <= 10
 
 
-def test_a_missing_extra_is_named(monkeypatch):
+@pytest.mark.parametrize(
+    ("package", "env"), [("minigrid", "MiniGrid-DoorKey-8x8-v0"), ("crafter", "crafter")]
+)
+def test_a_missing_extra_is_named(monkeypatch, package, env):
     real = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "minigrid" else real(name)
+        importlib.util, "find_spec", lambda name: None if name == package else real(name)
     )
     with pytest.raises(ImportError, match=r'pip install "never-give-up\[envs\]"'):
-        make("MiniGrid-DoorKey-8x8-v0", 1, 0)
+        make(env, 1, 0)
