@@ -49,7 +49,7 @@ def maze(trainings, folder):
     assert trainings.run(*MAZE, "--frames", 150, "--run-dir", run, output=output) == 0, (
         output.read_text()
     )
-    assert trainings.run("--resume", run, "--frames", 300, output=output) == 0
+    assert trainings.run("--resume", run, "--frames", 250, output=output) == 0
     return run
 
 
@@ -74,10 +74,10 @@ def policies_of(said: str) -> list[dict]:
 
 def test_it_goes_on_as_if_nothing_had_been(maze, trainings, folder):
     whole, output = folder / "whole", folder / "output"
-    assert trainings.run(*MAZE, "--frames", 300, "--run-dir", whole, output=output) == 0
+    assert trainings.run(*MAZE, "--frames", 250, "--run-dir", whole, output=output) == 0
     rows = rows_of(whole)
     assert rows_of(maze) == rows
-    assert [row["steps"] // 50 for row in rows][:6] == [1, 2, 3, 4, 5, 6]
+    assert [row["steps"] // 50 for row in rows][:5] == [1, 2, 3, 4, 5]
     assert rows[-1].keys() >= {
         "episodes", "episode_return", "intrinsic_reward", "episodic_novelty", "loss/model",
         "loss/reconstruction", "loss/dynamics", "loss/behaviour", "loss/policy", "loss/value",
@@ -90,7 +90,7 @@ def test_it_goes_on_as_if_nothing_had_been(maze, trainings, folder):
     assert (summary["agent"], summary["frames"]) == ("dreamer", rows[-1]["frames"])
 
 
-@pytest.mark.parametrize("bonus", ["disagreement", "rnd", "none"])
+@pytest.mark.parametrize("bonus", ["disagreement", "rnd"])
 def test_each_bonus_trains_and_its_policy_is_played(trainings, run_command, folder, bonus):
     run, output = folder / bonus, folder / "output"
     words = [*SEA, "--bonus", bonus, "--frames", 120, "--run-dir", run]
@@ -98,7 +98,7 @@ def test_each_bonus_trains_and_its_policy_is_played(trainings, run_command, fold
     last = rows_of(run)[-1]
     assert last["loss/model"] is not None
     assert ("loss/disagreement" in last) == (bonus == "disagreement")
-    assert ("imagined_return_int" in last) == (bonus != "none")
+    assert "imagined_return_int" in last
     code, said = run_command(evaluate.main, run, "--episodes", 2, "--json")
     assert code == 0, said
     (row,) = policies_of(said)
@@ -160,7 +160,7 @@ def test_another_agents_checkpoint_is_refused(maze, trainings, run_command, fold
     for program, arguments in ((main, ["--resume", run]), (evaluate.main, [run])):
         code, said = run_command(program, *arguments)
         assert code == 2, said
-        assert "does not fit the settings in" in said, said
+        assert "does not fit the settings " in said, said
         assert "Traceback" not in said
 
 

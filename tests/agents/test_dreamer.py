@@ -302,7 +302,8 @@ def test_a_loaded_agent_goes_on_as_if_it_had_not_stopped(bonus, tmp_path: Path):
     envs = make_envs()
     agent = make_agent(envs, bonus, precision="auto")
     loop = start(agent, envs)
-    run(loop, 31)
+    run(loop, 32)
+    assert agent._credit > 0
     save_tree(tmp_path / "state", {"agent": agent.save(tmp_path), "loop": loop.state_dict()})
     saved_envs = copy.deepcopy(envs)
     expected = run(loop, 15)
