@@ -29,6 +29,9 @@ from ngu.world.distributions import symexp_bins, two_hot_loss, two_hot_mean
 from ngu.world.layers import Dense
 from ngu_agents.dreamer_config import LatentDisagreementConfig
 
+_EMBEDDING_WINDOW = 10_000
+_TOLERATED = 2.0
+"""Mean squared errors of the predicted embedding within which it counts as a remembered one."""
 _LEARNING_RATE, _ADAM_EPSILON, _MAX_NORM = 1e-3, 1e-8, 100.0
 
 
@@ -79,8 +82,9 @@ class RememberedNovelty(ImaginedReward):
     """Never Give Up's reward, imagined.
 
     Episodic novelty is the distance to the nearest of what the environment's memory holds and of
-    what the same trajectory has passed; a layer predicts the embedding from the state. The lifelong
-    modulator is that of a distillation on states in place of observations.
+    what the same trajectory has passed; a layer predicts the embedding from the state, and what it
+    errs by on replayed states is tolerated where it is compared with what is remembered. The
+    lifelong modulator is that of a distillation on states in place of observations.
 
     Args:
         bonus: whose memories are read.
@@ -110,6 +114,7 @@ class RememberedNovelty(ImaginedReward):
         )
         self._scale = RunningMoments((bonus.encoder.size,), device, config.statistics_window)
         self._errors = RunningMoments((), device, config.statistics_window)
+        self._embedding_errors = RunningMoments((), device, _EMBEDDING_WINDOW)
         self._optimisers = _optimisers(
             imagined_embedding=self.embedding,
             imagined_distillation=self.distiller.trained.predictor,
@@ -119,7 +124,11 @@ class RememberedNovelty(ImaginedReward):
     def pay(self, dreamt: Dreamt) -> Float[Tensor, "H N"]:
         """Episodic novelty times the modulator."""
         bonus, reached = self._bonus[0], dreamt.features[1:]
-        novelty = bonus.imagined_novelty(self.embedding(dreamt.features), dreamt.envs)
+        novelty = bonus.imagined_novelty(
+            self.embedding(dreamt.features),
+            dreamt.envs,
+            tolerance=_TOLERATED * self._embedding_errors.mean.item(),
+        )
         error = self.distiller.error(reached.flatten(0, 1)).unflatten(0, reached.shape[:2])
         return novelty * lifelong_modulator(
             error, self._errors.mean, self._errors.std, maximum=bonus.config.max_modulator
@@ -127,16 +136,20 @@ class RememberedNovelty(ImaginedReward):
 
     def learn(self, replayed: Replayed) -> dict[str, float]:
         """Train the embedding's layer and the distillation."""
+        bonus = self._bonus[0]
+        predicted = self.embedding(replayed.features)
         with torch.no_grad():
-            embedded = self._bonus[0].encoder.newest(replayed.observation)
+            embedded = bonus.encoder.newest(replayed.observation)
+            missed = bonus.as_remembered(predicted) - bonus.as_remembered(embedded)
+        self._embedding_errors.update(missed.square().sum(-1))
         self._scale.update(embedded)
         self.distiller.observe(replayed.features)
         # In units of the embeddings' variance, whose scale is anything.
         variance = self._scale.std.square().mean().clamp_min(1e-12)
-        error = (self.embedding(replayed.features) - embedded).square().mean(-1) / variance
+        error = (predicted - embedded).square()
         metrics = self._optimisers.step(
             {
-                "imagined_embedding": error.float().mean(),
+                "imagined_embedding": error.mean() / variance,
                 "imagined_distillation": self.distiller.loss(replayed.features),
             }
         )
@@ -149,6 +162,7 @@ class RememberedNovelty(ImaginedReward):
         return {
             "scale": self._scale.state_dict(),
             "errors": self._errors.state_dict(),
+            "embedding_errors": self._embedding_errors.state_dict(),
             "optimisers": self._optimisers.state_dict(),
         }
 
@@ -156,6 +170,7 @@ class RememberedNovelty(ImaginedReward):
         """Set what `get_extra_state` returned."""
         self._scale.load_state_dict(state["scale"])
         self._errors.load_state_dict(state["errors"])
+        self._embedding_errors.load_state_dict(state["embedding_errors"])
         self._optimisers.load_state_dict(state["optimisers"])
 
 

@@ -144,9 +144,17 @@ class NGU(NearestReward[NGUConfig]):
             return explained
         return Explanation(*(part.cpu().numpy() for part in explained))
 
+    def as_remembered(self, embeddings: Float[Tensor, "batch D"]) -> Float[Tensor, "batch D"]:
+        """Return embeddings as the memory holds them: whitened, where the settings say so."""
+        return embeddings if self.whitening is None else self.whitening(embeddings)
+
     @torch.no_grad()
     def imagined_novelty(
-        self, embeddings: Float[Tensor, "states N D"], envs: Int[np.ndarray, " N"]
+        self,
+        embeddings: Float[Tensor, "states N D"],
+        envs: Int[np.ndarray, " N"],
+        *,
+        tolerance: float = 0.0,
     ) -> Float[Tensor, "states-1 N"]:
         """Return the episodic novelty of trajectories that are only imagined.
 
@@ -157,15 +165,17 @@ class NGU(NearestReward[NGUConfig]):
             embeddings: Of N trajectories, as the encoder would give them; the first state of each
                 is where it begins and is not paid.
             envs: The environment whose memory each trajectory is compared with.
+            tolerance: What is taken off squared distances to what is remembered, because imagined
+                embeddings are not exact: else hardly a known place would be found again.
         """
-        if self.whitening is not None:
-            embeddings = self.whitening(embeddings.flatten(0, 1)).unflatten(0, embeddings.shape[:2])
+        embeddings = self.as_remembered(embeddings.flatten(0, 1)).unflatten(0, embeddings.shape[:2])
         reached = embeddings[1:]
         horizon, count = reached.shape[:2]
         remembered = reached.new_empty(horizon, count, self.config.neighbours)
         for env in np.unique(envs).tolist():
             rows = torch.from_numpy(np.flatnonzero(envs == env)).to(reached.device)
             found = self.memory.nearest_among(env, reached[:, rows].flatten(0, 1))
+            found = (found - tolerance).clamp_min_(0)
             remembered[:, rows] = found.unflatten(0, (horizon, len(rows)))
         paths = embeddings.transpose(0, 1)
         passed = torch.cdist(

@@ -150,6 +150,25 @@ def test_imagination_where_nothing_is_remembered():
     torch.testing.assert_close(novelty, expected.unsqueeze(1).expand(2, 2))
 
 
+def test_what_errs_within_the_tolerance_is_what_is_remembered():
+    bonus = NGU(VECTORS, ACTIONS, 1, seed=3)
+    points = walk(1, 20)
+    bonus.begin(points[0])
+    for point in points[1:]:
+        score(bonus, point, np.array([True]))
+    far = torch.full((1, 1, bonus.encoder.size), 1e3)
+    known = bonus.memory._entries[0, 7].view(1, 1, -1)
+    near = known.clone()
+    near[..., 0] += 0.1
+    exact, missed, tolerated = (
+        bonus.imagined_novelty(torch.cat((far, state)), np.array([0]), tolerance=tolerance).item()
+        for state, tolerance in ((known, 0.0), (near, 0.0), (near, 0.0101))
+    )
+    assert missed > exact
+    # All other distances shrink by the tolerance as well, so that it is paid no more.
+    assert tolerated <= exact
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
 def test_scaling_all_embeddings_changes_nothing(scale):
     points = walk(3, 40)
