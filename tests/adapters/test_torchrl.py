@@ -9,6 +9,7 @@ import pickle
 import sys
 import warnings
 
+import cloudpickle
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -448,6 +449,19 @@ def test_a_collector():
     assert data["next", "episode_extrinsic_reward"].max() == 5
 
 
+@pytest.fixture
+def _sent_whole():
+    """What is defined here goes to other processes as it is, and not by the module's name.
+
+    They would look for that name in whatever package called tests is installed.
+    """
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    yield
+    cloudpickle.unregister_pickle_by_value(module)
+
+
+@pytest.mark.usefixtures("_sent_whole")
 def test_worker_processes():
     env = ParallelEnv(2, [EpisodeOf(-1), EpisodeOf(0)], mp_start_method="spawn")
     env = pay(env, make_bonus(2))
