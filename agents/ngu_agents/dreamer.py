@@ -44,8 +44,8 @@ class DreamerAgent:
         action_space: of a single environment; Discrete, MultiDiscrete or a Box of floats.
         num_envs: environments E.
         bonus: what pays experienced states; None pays nothing.
-        disagreement: settings of the ensemble that pays imagined and experienced states in place of
-            a bonus; None for none.
+        disagreement: settings of the ensemble that pays imagined states in place of a bonus, while
+            experienced ones are paid nothing; None for none.
         config: the agent's settings.
         replay: the replay's settings.
         seed: of all its generators.

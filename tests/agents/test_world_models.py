@@ -125,7 +125,7 @@ def test_evolution_finds_the_top_and_leaves_global_random_state_alone():
     np.testing.assert_allclose(evolution.mean, 1, atol=1e-3)
     assert evolution.generation == 60
     assert evolution.deviation < 0.01
-    np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+    np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002  # what must not change
 
 
 # With many weights the covariance is decomposed in some of the generations only.

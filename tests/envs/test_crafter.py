@@ -78,7 +78,7 @@ def test_each_environment_has_episodes_of_its_own_and_global_chance_is_untouched
         assert np.array_equal(ours, theirs)
     second, _ = envs.reset()
     assert not np.array_equal(first, second)
-    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002  # what must not change
 
 
 def test_death_terminates_and_the_limit_truncates():
