@@ -1,0 +1,1 @@
+"""What an embedding holds: how many dimensions, how redundant, how many bits, what it knows."""
