@@ -5,6 +5,8 @@ import logging
 import pytest
 import torch
 
+from tests.browser import chromium, quiet_page
+
 torch.set_num_threads(1)
 
 
@@ -22,3 +24,17 @@ def run_command(tmp_path, monkeypatch, capsys):
 
     yield run
     root.handlers[:], root.level = before
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, one for the tests of a file."""
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser):
+    """A page, 1280 x 800; an error on its console or a request to another host fails the test."""
+    with quiet_page(browser) as page:
+        yield page

@@ -55,6 +55,8 @@ class VAEConfig:
 
     latent_dim: int = 32
     """Latent dimensions Z."""
+    filters: int = 32
+    """Of the first convolution and the last but one; half as many are a quarter of the weights."""
     likelihood: Literal["gaussian", "logistic"] = "gaussian"
     """Of a picture: Gaussian of variance 1/2, whose logarithm is the squared error and a constant;
     or a discretised logistic whose scale is learned, which gives true bits."""
@@ -64,8 +66,9 @@ class VAEConfig:
     """Divergence of a picture that costs nothing (World Models: 0.5 for each latent dimension)."""
 
     def __post_init__(self) -> None:
-        if self.latent_dim < 1:
-            raise ValueError(f"latent_dim must be at least 1, got {self.latent_dim}")
+        for name in ("latent_dim", "filters"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.likelihood not in ("gaussian", "logistic"):
             raise ValueError(
                 f"likelihood must be 'gaussian' or 'logistic', got {self.likelihood!r}"
@@ -102,11 +105,13 @@ class ConvVAE(nn.Module):
         self.config = config = VAEConfig() if config is None else config
         generator = torch.Generator().manual_seed(0) if generator is None else generator
         shape = picture_shape(self.observation_shape)
-        self.encoder = PictureEncoder(shape, generator=generator)
+        self.encoder = PictureEncoder(shape, filters=config.filters, generator=generator)
         self.moments = linear(
             self.encoder.out_features, 2 * config.latent_dim, generator=generator, gain=1.0
         )
-        self.decoder = PictureDecoder(config.latent_dim, shape, generator=generator)
+        self.decoder = PictureDecoder(
+            config.latent_dim, shape, filters=config.filters, generator=generator
+        )
         self.log_scale = nn.Parameter(torch.full((shape.channels, 1, 1), math.log(0.05)))
         self.log_scale.requires_grad_(config.likelihood == "logistic")
         self.dimensions = math.prod(self.observation_shape)

@@ -52,6 +52,13 @@ def test_the_default_has_the_size_of_world_models():
     assert sum(weights.values()) - weights["log_scale"] == 4_348_547
 
 
+def test_half_the_filters_are_a_quarter_of_the_weights():
+    vae = ConvVAE(config=VAEConfig(filters=16))
+    assert 4_348_547 / sum(weight.numel() for weight in vae.parameters()) == pytest.approx(4, 0.02)
+    pictures = some_pictures((64, 64, 3), 2)
+    assert vae.decode(vae.encode(pictures).mean).shape == pictures.shape
+
+
 def test_weights_come_from_the_generator_alone():
     before = torch.get_rng_state()
     one, same, other = (ConvVAE(SMALL, generator=generator(seed)) for seed in (1, 1, 2))
@@ -194,6 +201,7 @@ def test_other_pictures(pictures, error, sentence):
     ("setting", "sentence"),
     [
         ({"latent_dim": 0}, "latent_dim must be at least 1, got 0"),
+        ({"filters": 0}, "filters must be at least 1, got 0"),
         ({"beta": -1.0}, "beta must be at least 0, got -1"),
         ({"free_nats": math.nan}, "free_nats must be at least 0, got nan"),
     ],
