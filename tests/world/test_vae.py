@@ -54,7 +54,7 @@ def test_the_default_has_the_size_of_world_models():
 
 def test_half_the_filters_are_a_quarter_of_the_weights():
     vae = ConvVAE(config=VAEConfig(filters=16))
-    assert 4_348_547 / sum(weight.numel() for weight in vae.parameters()) == pytest.approx(4, 0.02)
+    assert 4_348_547 / sum(weight.numel() for weight in vae.parameters()) == pytest.approx(4, 0.05)
     pictures = some_pictures((64, 64, 3), 2)
     assert vae.decode(vae.encode(pictures).mean).shape == pictures.shape
 
