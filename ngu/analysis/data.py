@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 
+@runtime_checkable
 class Frames(Protocol):
     """The pictures of N states, decoded when they are asked for."""
 
@@ -50,7 +51,8 @@ class EmbeddingData:
     labels: Mapping[str, Int64[np.ndarray, " N"]] = field(default_factory=dict)
     """What is known of the states, by name: room, x, y, ..."""
     figures: Mapping[str, Float32[np.ndarray, " N"]] = field(default_factory=dict)
-    """Rewards and novelty of each state, by name: reward, intrinsic_reward, episodic_novelty ..."""
+    """Rewards and novelty of each state, by name: reward, intrinsic_reward, episodic_novelty ...;
+    NaN where a state has none, as an episode's first has no novelty."""
     neighbours: Neighbours | None = None
     """As the episodic memory had them; None: not recorded."""
     frames: Frames | None = None
