@@ -1,0 +1,174 @@
+"""How much of an embedding is written twice: bits of a code of each dimension against a joint one.
+
+Three codes write the same held-out states: (a) each dimension by itself, (b) each principal
+component by itself. The redundancy is 1 - bits(joint) / bits(a) where both err as much.
+
+Shapes: N states, D dimensions, S steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+from ngu.analysis.coding.rate_distortion import (
+    Measured,
+    Point,
+    bits_at,
+    dimension_estimates,
+    measure,
+    saved_share,
+)
+from ngu.analysis.coding.scalar_code import Rotation, fit_scalar_code, identity, principal_axes
+from ngu.analysis.estimate import Estimate, NotMeasured
+from ngu.analysis.resampling import MIN_GROUPS, Groups, make_groups
+from ngu.analysis.resolution import RESOLUTION, spread
+
+STEPS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+"""Of the quantiser, in units of the embedding's spread."""
+_HELD_OUT_SHARE = 0.2
+_MOST_HELD_OUT = 8_192
+_FEWEST = 100
+
+
+@dataclass(frozen=True)
+class Redundancy:
+    """What coding an embedding came to, on held-out episodes."""
+
+    redundancy: Estimate | NotMeasured
+    """1 - bits(joint) / bits(a) at the squared error of (a) at `step`; at most 1."""
+    bits_per_state: Estimate | NotMeasured
+    """Of the joint code at that squared error."""
+    bits_per_dimension: tuple[Estimate, ...] | NotMeasured
+    """Of (a) at `step`, dimension by dimension [D]."""
+    step: float
+    """That these are told of: 1/16 of the embedding's spread."""
+    redundancy_by_step: tuple[tuple[float, Estimate], ...]
+    """The redundancy at the squared error of (a) at other steps, where both curves reach it."""
+    curves: Mapping[str, tuple[Point, ...]]
+    """Rate-distortion curves by code: independent (a), principal (b)."""
+    rotation: Rotation | None
+    """To the coordinates of (b); None where nothing was measured."""
+    trained_on: int
+    """States that the codes were fitted to."""
+    held_out: int
+    """States that were coded, of other episodes."""
+    intervals: str
+    """What the intervals are over, as a clause for the report."""
+
+
+def redundancy(
+    embeddings: Float[np.ndarray, "N D"],
+    episodes: Int64[np.ndarray, " N"] | None = None,
+    *,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Redundancy:
+    """Code an embedding three times at several steps.
+
+    Args:
+        embeddings: the states, finite, in the order in which they were reached.
+        episodes: of each state; None: not known, and blocks of consecutive states are held out.
+        seed: of what is held out, of training and of the intervals.
+        progress: called with the share that is done, from 0 to 1.
+
+    Returns:
+        The measures; those that the data do not allow say why.
+
+    Raises:
+        ImportError: constriction is missing.
+    """
+    told = (lambda share: None) if progress is None else progress
+    groups = make_groups(episodes, len(embeddings))
+    unit = spread(embeddings) if len(embeddings) else 0.0
+    reason = _unmeasurable(embeddings, groups, unit)
+    if reason is not None:
+        return _not_measured(reason, groups, RESOLUTION * unit)
+    train, held_out = _split(groups, seed)
+    training, states = embeddings[train], embeddings[held_out]
+    of_states = groups.of(held_out)
+    rotations = {"independent": identity(training), "principal": principal_axes(training)}
+    curves: dict[str, list[Measured]] = {}
+    for name, rotation in rotations.items():
+        curves[name] = [
+            measure(fit_scalar_code(rotation, training, step), step, states, of_states)
+            for step in (unit * part for part in STEPS)
+        ]
+        told(len(curves) / len(rotations))
+    return _record(curves, "principal", rotations["principal"], of_states, len(train), seed)
+
+
+def _record(
+    curves: dict[str, list[Measured]],
+    joint: str,
+    rotation: Rotation,
+    groups: Groups,
+    trained_on: int,
+    seed: int,
+) -> Redundancy:
+    plain, better = curves["independent"], curves[joint]
+    sizes = np.bincount(groups.index, minlength=groups.count).astype(np.float64)
+    shares = saved_share(plain, better, sizes, enough=groups.enough, seed=seed)
+    place = STEPS.index(RESOLUTION)
+    at, share = plain[place].point, shares[place]
+    by_step = zip((measured.point.step for measured in plain), shares, strict=True)
+    outside = NotMeasured("the joint code's curve does not reach the error of the independent one")
+    error = np.array([[at.squared_error.value]])
+    bits = float(bits_at(better, error, np.ones((1, groups.count)), sizes)[0, 0])
+    return Redundancy(
+        redundancy=outside if share is None else share,
+        bits_per_state=outside if share is None else _around(bits, better[place].point.bits),
+        bits_per_dimension=dimension_estimates(plain[place], groups),
+        step=at.step,
+        redundancy_by_step=tuple((step, found) for step, found in by_step if found is not None),
+        curves={name: tuple(each.point for each in curve) for name, curve in curves.items()},
+        rotation=rotation,
+        trained_on=trained_on,
+        held_out=len(groups.index),
+        intervals=groups.description,
+    )
+
+
+def _around(value: float, near: Estimate) -> Estimate:
+    """A value between two points of a curve with the interval of the point at the same step."""
+    if near.low is None or near.high is None:
+        return Estimate(value)
+    return Estimate(value, value + near.low - near.value, value + near.high - near.value)
+
+
+def _split(groups: Groups, seed: int) -> tuple[Int64[np.ndarray, " T"], Int64[np.ndarray, " H"]]:
+    """Rows to fit codes to, and rows of other groups to judge them by; at most 8,192 of these."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    order = generator.permutation(groups.count)
+    # Enough of them for an interval, where there are enough.
+    many = max(1, round(groups.count * _HELD_OUT_SHARE), min(MIN_GROUPS, groups.count // 2))
+    rows = np.arange(len(groups.index))
+    judged = np.isin(groups.index, order[:many])
+    held_out = rows[judged]
+    if len(held_out) > _MOST_HELD_OUT:
+        # Whole groups would leave few where episodes are long: a part of each.
+        held_out = held_out[:: -(-len(held_out) // _MOST_HELD_OUT)]
+    return rows[~judged], held_out
+
+
+def _unmeasurable(
+    embeddings: Float[np.ndarray, "N D"], groups: Groups, unit: float
+) -> NotMeasured | None:
+    count, dim = embeddings.shape
+    if count < max(_FEWEST, 4 * dim):
+        return NotMeasured(
+            f"{count} state{'s' * (count != 1)} of {dim} dimensions are too few to fit a code to "
+            f"some and judge it by others: at least {max(_FEWEST, 4 * dim)} are needed"
+        )
+    if groups.count < 2:
+        return NotMeasured("all states are of one group")
+    if unit == 0:
+        return NotMeasured("all states are the same")
+    return None
+
+
+def _not_measured(reason: NotMeasured, groups: Groups, step: float) -> Redundancy:
+    return Redundancy(reason, reason, reason, step, (), {}, None, 0, 0, groups.description)
