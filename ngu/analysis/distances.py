@@ -34,8 +34,10 @@ PAIRS = 50_000
 """Pairs of states that distances are compared over, P."""
 HUB_STATES = 10_000
 """States among which hubs are looked for."""
-ROOM, PLACE = "room", ("x", "y")
-"""Labels that say where a state is."""
+ROOM = "room"
+"""Label of the room that a state is in."""
+PLACE = (("x", "player_x", "column"), ("y", "player_y", "row"))
+"""Labels of where in it; of each axis the first that there is."""
 
 _TOGETHER = 64
 _CONFIG = NGUConfig()
@@ -227,9 +229,11 @@ def _place_pairs(
     labels: Mapping[str, Int64[np.ndarray, " N"]], count: int, generator: np.random.Generator
 ) -> _Pairs | NotMeasured:
     """Pairs of states of the same room, of any episodes."""
-    missing = [name for name in PLACE if name not in labels]
-    if missing:
-        return NotMeasured(f"there is no label {' and no label '.join(missing)}")
+    axes = [next((name for name in names if name in labels), None) for names in PLACE]
+    place = [labels[name].astype(np.float64) for name in axes if name is not None]
+    if not place:
+        names = " or ".join(name for names in PLACE for name in names)
+        return NotMeasured(f"no label is called {names}")
     room = labels.get(ROOM, np.zeros(count, dtype=np.int64))
     order = np.argsort(room, kind="stable")
     _, starts, sizes = np.unique(room[order], return_index=True, return_counts=True)
@@ -241,8 +245,8 @@ def _place_pairs(
     first, second = first[kept], second[kept]
     if not len(first):
         return NotMeasured("no room has two states")
-    place = np.stack([labels[name] for name in PLACE], axis=-1).astype(np.float64)
-    return _Pairs(first, second, np.linalg.norm(place[first] - place[second], axis=-1))
+    where = np.stack(place, axis=-1)
+    return _Pairs(first, second, np.linalg.norm(where[first] - where[second], axis=-1))
 
 
 def _followed(

@@ -31,6 +31,7 @@ MAX_CLASSES = 256
 LEAST_EPISODES = 5
 """Episodes without which none can be held out for validation and for the score."""
 
+_UNORDERED = ("room", "direction", "state", "inventory")
 _SHARES = (0.7, 0.1)  # of the episodes: training, validation
 
 
@@ -71,7 +72,8 @@ def probe(
         episodes: Episode of each state; a tenth of them validates, a fifth is held out.
         kind: ``"linear"``, or ``"mlp"`` with one hidden layer of 64 units.
         seed: Of the split, the training and the intervals.
-        ordinal: Variables whose values have an order, so that R2 means something; None: all.
+        ordinal: Variables whose values have an order, so that R2 means something; None: all whose
+            name does not speak of rooms, directions, states or inventories.
         pictures: A number for each state's picture, the same for the same picture: held-out states
             whose picture was trained on are not scored, as published. None: all are.
         updates: Steps of training, of 512 states each.
@@ -108,7 +110,7 @@ def probe(
         if reason is not None:
             results[name] = NotMeasured(reason)
             continue
-        is_ordinal = ordinal is None or name in ordinal
+        is_ordinal = _ordered(name) if ordinal is None else name in ordinal
         targets[name] = Target.of(values, split.training, ordinal=is_ordinal)
     if targets:
         inputs = whitened(embeddings, split.training)
@@ -120,6 +122,10 @@ def probe(
                 outputs = network(held_out)
             results[name] = _scored(target, outputs, split.test, groups, seeds.numpy(name))
     return {name: results[name] for name in labels}
+
+
+def _ordered(name: str) -> bool:
+    return not any(word in name for word in _UNORDERED)
 
 
 def split_episodes(

@@ -144,7 +144,9 @@ def test_the_interval_of_a_rank_correlation_holds_the_truth():
 def test_what_cannot_be_measured_says_why(places):
     bare = distance_measures(EmbeddingData(np.float32(noise(2))))["whitened"]
     assert bare.steps == NotMeasured("the episodes are not known")
-    assert bare.position == NotMeasured("there is no label x and no label y")
+    assert bare.position == NotMeasured(
+        "no label is called x or player_x or column or y or player_y or row"
+    )
     assert bare.near_duplicates == bare.bonus_rank == NotMeasured("the episodes are not known")
     assert isinstance(bare.hubness, Estimate)
     dead = distance_measures(data(noise(2) * 0, places))["embedding"]
