@@ -10,6 +10,7 @@ COMMANDS = {
     "train_vae": "train an autoencoder on pictures, and draw what it makes of them",
     "evaluate": "play episodes of a trained run, policy by policy, with a table and a video",
     "predict": "let the world model of a run predict new episodes, with errors and a film",
+    "analyze": "tell what an embedding holds, in a report to look at",
     "bench": "measure the speed of training, of novelty alone, and of the dreamer",
 }
 

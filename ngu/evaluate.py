@@ -37,7 +37,7 @@ from ngu.players import (
 from ngu.policy_table import policy_row, print_table
 from ngu.run_folder import RunFolder
 from ngu.seeding import Seeds
-from ngu.sentences import reason
+from ngu.sentences import at_least, reason
 from ngu.settings import SettingsError, TrainSettings, resolve_device
 from ngu.video import check_video, compose, write_video
 from ngu_envs import is_restorable
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     parser.add_argument(
         "--episodes",
-        type=_at_least(1),
+        type=at_least(1),
         metavar="N",
         help="of each policy (4; of an archive's best trajectory 1)",
     )
@@ -95,13 +95,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--max-steps",
-        type=_at_least(1),
+        type=at_least(1),
         default=27_000,
         metavar="N",
         help="steps after which an episode is cut (%(default)s, 30 minutes of Atari)",
     )
     parser.add_argument(
-        "--seed", type=_at_least(0), default=0, help="of episodes and random actions (%(default)s)"
+        "--seed", type=at_least(0), default=0, help="of episodes and random actions (%(default)s)"
     )
     parser.add_argument(
         "--device",
@@ -118,25 +118,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--video-policy",
-        type=_at_least(0),
+        type=at_least(0),
         metavar="I",
         help="whose first episode the video shows, one of those played (the last)",
     )
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     return parser
-
-
-def _at_least(minimum: int) -> Any:
-    def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
-        if value < minimum:
-            raise argparse.ArgumentTypeError(f"expected at least {minimum}, got {value}")
-        return value
-
-    return convert
 
 
 def _share(text: str) -> float:

@@ -115,3 +115,18 @@ def reason(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"it has no {error}"
     return " ".join(str(error).split())
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """What turns an option's text into a whole number of at least so much, for argparse."""
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f"expected at least {minimum}, got {value}")
+        return value
+
+    return convert

@@ -1,0 +1,59 @@
+"""What a report is made of: sections of numbers, figures and tables, of whatever was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ngu.analysis.estimate import Estimate, NotMeasured
+
+COUNT = "counted"
+"""Unit of what was counted: it has no interval."""
+
+
+class Number(NamedTuple):
+    """One measured number, as it stands in tables and in ``report.json``."""
+
+    key: str
+    """Its name in JSON."""
+    name: str
+    """Its name for readers."""
+    found: Estimate | NotMeasured
+    """What was measured."""
+    meaning: str
+    """What it is, in a sentence without a full stop."""
+    unit: str = ""
+    """Its unit: bits, dimensions, ...; "%" where the number is a share that readers see in %;
+    `COUNT`."""
+
+
+class Figure(NamedTuple):
+    """A figure as plotly.js draws it; colours of text and grid are the page's."""
+
+    traces: list[dict[str, Any]]
+    layout: dict[str, Any]
+    summary: str
+    """What it shows, for those who cannot see it."""
+    height: int = 340
+    """In pixels."""
+
+
+class Table(NamedTuple):
+    """A table; cells are text, or what was measured."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str | Estimate | NotMeasured, ...], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report."""
+
+    key: str
+    """Its anchor."""
+    title: str
+    how: str
+    """How to read it: a few plain sentences."""
+    numbers: tuple[Number, ...] = ()
+    figures: tuple[Figure | NotMeasured, ...] = ()
+    tables: tuple[Table, ...] = field(default=())

@@ -1,0 +1,150 @@
+"""The numbers in words: what somebody wants to know who has a minute.
+
+Each rule names its thresholds; what was not measured is not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ngu.analysis.estimate import Estimate, NotMeasured
+from ngu.analysis.report.section import Number
+from ngu.analysis.report.words import interval, per_cent, rounded
+
+KNOWN, HALF_KNOWN = 0.8, 0.5
+"""F1 from which a variable is read well, and from which in part."""
+_NAMED = 4
+"""Variables that are named in a sentence, at most."""
+
+
+def verdict(
+    numbers: Mapping[str, Number], dim: int, known: Mapping[str, Estimate]
+) -> tuple[str, ...]:
+    """Sentences on an embedding.
+
+    Args:
+        numbers: what was measured, by key.
+        dim: dimensions D.
+        known: F1 of the variables that a linear probe was scored on, by name.
+    """
+    sentences = [
+        _dimensions(numbers, dim),
+        _redundancy(numbers),
+        _knowledge(known),
+        _distance(numbers),
+        _missing(numbers),
+    ]
+    return tuple(sentence for sentence in sentences if sentence)
+
+
+def _dimensions(numbers: Mapping[str, Number], dim: int) -> str:
+    found = _measured(numbers, "effective_rank")
+    if found is None:
+        return ""
+    share = found.value / dim
+    how = "uses all of its dimensions" if share > 0.9 else "uses most of its dimensions"
+    if share <= 0.6:
+        how = "uses some of its dimensions"
+    if share <= 0.25:
+        how = "uses few of its dimensions"
+    if found.value < 1.5 < dim:
+        how = "has collapsed"
+    text = f"The embedding {how}: {_about(found)} of {dim} in effect"
+    idle = []
+    for key, says in (
+        ("dead_dimensions", "do not move"),
+        ("duplicated_dimensions", "repeat others"),
+    ):
+        count = _measured(numbers, key)
+        if count is not None and count.value:
+            idle.append(f"{int(count.value)} {says if count.value > 1 else _singular(says)}")
+    return f"{text}; {' and '.join(idle)}." if idle else f"{text}."
+
+
+def _redundancy(numbers: Mapping[str, Number]) -> str:
+    found, bits = _measured(numbers, "redundancy"), _measured(numbers, "bits_per_state")
+    if found is None or bits is None:
+        return ""
+    share = found.value
+    how = "Its dimensions say almost nothing twice"
+    if share >= 0.05:
+        how = "Its dimensions say some things twice"
+    if share >= 0.25:
+        how = "Its dimensions repeat each other"
+    if share >= 0.5:
+        how = "Its dimensions mostly repeat each other"
+    return (
+        f"{how}: {per_cent(share)} % of the bits that they take each on their own are redundant "
+        f"({interval(found, '%')}), and a state takes {rounded(bits.value)} bits."
+    )
+
+
+def _knowledge(known: Mapping[str, Estimate]) -> str:
+    if not known:
+        return ""
+    ranked = sorted(known, key=lambda name: -known[name].value)
+    well = [name for name in ranked if known[name].value >= KNOWN]
+    partly = [name for name in ranked if HALF_KNOWN <= known[name].value < KNOWN]
+    hardly = [name for name in ranked if known[name].value < HALF_KNOWN]
+    parts = []
+    for names, how in ((well, "well"), (partly, "in part"), (hardly, "hardly")):
+        if names:
+            parts.append(f"{how} {_list(names, known)}")
+    return f"A linear probe reads from it {', '.join(parts)} (F1 on episodes held out)."
+
+
+def _distance(numbers: Mapping[str, Number]) -> str:
+    found = _measured(numbers, "distance_follows_steps")
+    if found is None:
+        return ""
+    how = "do not follow the game"
+    if found.value >= 0.2:
+        how = "follow the game loosely"
+    if found.value >= 0.5:
+        how = "follow the game"
+    if found.value >= 0.8:
+        how = "follow the game closely"
+    return (
+        f"Its distances {how}: their rank correlation with the steps between two states is "
+        f"{rounded(found.value)} ({interval(found)})."
+    )
+
+
+def _missing(numbers: Mapping[str, Number]) -> str:
+    reasons: dict[str, list[str]] = {}
+    for number in numbers.values():
+        if isinstance(number.found, NotMeasured):
+            reasons.setdefault(number.found.reason, []).append(number.name)
+    if not reasons:
+        return ""
+    if len(reasons) > 1 or len(next(iter(reasons.values()))) > _NAMED:
+        count = sum(map(len, reasons.values()))
+        first = next(iter(reasons))
+        return f"{count} numbers could not be measured, the first because {first}."
+    reason, names = next(iter(reasons.items()))
+    return f"Not measured: {', '.join(names)}, because {reason}."
+
+
+def _measured(numbers: Mapping[str, Number], key: str) -> Estimate | None:
+    number = numbers.get(key)
+    return number.found if number is not None and isinstance(number.found, Estimate) else None
+
+
+def _about(found: Estimate) -> str:
+    if found.low is None:
+        return rounded(found.value)
+    return f"{rounded(found.value)} ({interval(found)})"
+
+
+def _list(names: Sequence[str], known: Mapping[str, Estimate]) -> str:
+    told = [f"{name} ({known[name].value:.2f})" for name in names[:_NAMED]]
+    more = len(names) - len(told)
+    return (
+        " and ".join(told)
+        if not more and len(told) < 3
+        else ", ".join(told) + (f" and {more} more" if more else "")
+    )
+
+
+def _singular(says: str) -> str:
+    return says.replace("do not move", "does not move").replace("repeat others", "repeats another")

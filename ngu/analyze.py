@@ -1,0 +1,147 @@
+"""The command that tells what an embedding holds: ``python -m ngu.analyze RUN_OR_FILE``.
+
+Measures everything, and writes one page to look at, the numbers as JSON, and a folder for
+TensorBoard's projector.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ngu.analysis import EmbeddingData, load
+from ngu.analysis.report.assemble import assemble
+from ngu.analysis.report.measures import STAGES, measure
+from ngu.analysis.report.states import look_at
+from ngu.analysis.report.thumbnails import Thumbnails
+from ngu.analysis.report.write import places, write_report
+from ngu.console import log_to_console
+from ngu.sentences import SettingsError, at_least
+
+logger = logging.getLogger("ngu")
+
+LIMIT = 50_000
+"""States that are used unless another number is asked for."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code, 2 for what the user has to mend."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    console = log_to_console()
+    try:
+        return _analyze(_parser().parse_args(arguments), console)
+    except ModuleNotFoundError as error:
+        logger.error('%s; the analysis needs: pip install "never-give-up[analysis]"', error)
+    except (SettingsError, OSError) as error:
+        logger.error("%s", error)
+    except KeyboardInterrupt:
+        logger.info("stopped; nothing was written")
+        return 130
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ngu.analyze",
+        description="Tell what an embedding holds: how many dimensions, how many bits and how many "
+        "of them redundant, what it knows, why a state counted as new. Writes a page to look at, "
+        "the numbers beside it as JSON, and a folder for TensorBoard's projector.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="RUN_OR_FILE",
+        help="a dataset that ngu.record wrote, the folder of a run, or a .npy, .npz or .parquet "
+        "file of embeddings [N, D]",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("report.html"),
+        metavar="FILE",
+        help="the page (%(default)s); its .json and its -projector folder stand beside it. What is "
+        "there of an earlier report is replaced",
+    )
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        metavar="OTHER",
+        help="a second run or file, beside the first in the same report, with the differences",
+    )
+    parser.add_argument(
+        "--limit",
+        type=at_least(2),
+        default=LIMIT,
+        metavar="N",
+        help="states used at most; of more, whole episodes are drawn (%(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, help="of all that is drawn (%(default)s)"
+    )
+    return parser
+
+
+def _analyze(known: argparse.Namespace, console: Console) -> int:
+    where = places(known.out)
+    sources = [known.source] + ([known.compare] if known.compare is not None else [])
+    with _Progress(len(sources), console) as progress:
+        loaded = [_load(source, known, progress) for source in sources]
+        pictures = Thumbnails(len(sources))
+        reports = []
+        for data in loaded:
+            measures = measure(data, known.seed, progress.tell)
+            progress.tell("map of the states")
+            reports.append(assemble(data, measures, look_at(data, pictures, known.seed)))
+        progress.tell("files")
+        write_report(where, reports, pictures.pictures, known.seed)
+    for report in reports:
+        for sentence in report.verdict:
+            logger.info("%s", sentence)
+    logger.info("written: %s, %s, %s", *where)
+    return 0
+
+
+def _load(source: Path, known: argparse.Namespace, progress: _Progress) -> EmbeddingData:
+    progress.tell(f"reading {source.name}")
+    return load(source, limit=known.limit, seed=known.seed)
+
+
+class _Progress:
+    """A progress bar on a terminal, a log line for each stage elsewhere."""
+
+    def __init__(self, sources: int, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        total = sources * (len(STAGES) + 2) + 1
+        self._task = self._bar.add_task("", total=total, completed=-1)
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def tell(self, stage: str) -> None:
+        """Another stage begins."""
+        self._bar.update(self._task, description=stage, advance=1)
+        if self._bar.disable:
+            logger.info("%s", stage)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

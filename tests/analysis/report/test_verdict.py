@@ -1,0 +1,72 @@
+"""The verdict says what the numbers say, on both sides of its thresholds."""
+
+import pytest
+
+from ngu.analysis.estimate import Estimate, NotMeasured
+from ngu.analysis.report.section import COUNT, Number
+from ngu.analysis.report.verdict import verdict
+
+
+def numbers(**found):
+    return {key: Number(key, key.replace("_", " "), value, "") for key, value in found.items()}
+
+
+def said(known=None, dim=32, **found):
+    return " ".join(verdict(numbers(**found), dim, known or {}))
+
+
+@pytest.mark.parametrize(
+    ("rank", "words"),
+    [(31.0, "all"), (25.0, "most"), (12.0, "some"), (6.0, "few"), (1.2, "has collapsed")],
+)
+def test_dimensions(rank, words):
+    text = said(effective_rank=Estimate(rank, rank - 0.5, rank + 0.5))
+    assert words in text
+    assert " of 32 in effect" in text
+
+
+def test_idle_dimensions_are_counted():
+    text = said(
+        effective_rank=Estimate(20.0, 19.0, 21.0),
+        dead_dimensions=Estimate(1.0),
+        duplicated_dimensions=Estimate(3.0),
+    )
+    assert text == (
+        "The embedding uses most of its dimensions: 20.0 (19.0 to 21.0) of 32 in effect; "
+        "1 does not move and 3 repeat others."
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.01, "almost nothing twice"), (0.1, "some things twice"),
+     (0.3, "dimensions repeat each other"), (0.7, "mostly repeat each other")],
+)  # fmt: skip
+def test_redundancy(share, words):
+    text = said(
+        redundancy=Estimate(share, share - 0.01, share + 0.01),
+        bits_per_state=Estimate(61.2, 60, 62),
+    )
+    assert words in text
+    assert f"{100 * share:.0f} % of the bits" in text
+    assert "61.2 bits" in text
+
+
+def test_what_it_knows_the_best_first():
+    known = {name: Estimate(f1) for name, f1 in {"x": 0.6, "room": 0.98, "keys": 0.2}.items()}
+    assert said(known) == (
+        "A linear probe reads from it well room (0.98), in part x (0.60), hardly keys (0.20) "
+        "(F1 on episodes held out)."
+    )
+
+
+def test_a_reason_is_given_once():
+    late = NotMeasured("it is late")
+    assert said(redundancy=late, bits_per_state=late) == (
+        "Not measured: redundancy, bits per state, because it is late."
+    )
+    assert "2 numbers could not be measured" in said(a=late, b=NotMeasured("it is early"))
+
+
+def test_counts_are_no_judgement_of_what_was_not_measured():
+    assert verdict({"n": Number("n", "n", Estimate(1.0), "", COUNT)}, 4, {}) == ()
