@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import torch
 from gymnasium.vector import VectorEnv
 
 from ngu.bonuses import make_bonus
+from ngu.novelty.base import IntrinsicReward
+from ngu.novelty.ngu import NGU
 from ngu.parsing import parse
 from ngu.run_folder import RunFolder
 from ngu.sentences import reason
@@ -15,6 +18,7 @@ from ngu.settings import (
     SettingsError,
     TrainSettings,
     disagrees_in_latents,
+    remembers_latents,
     resolve_device,
 )
 from ngu_agents.archive.agent import ArchiveAgent
@@ -22,6 +26,7 @@ from ngu_agents.archive.returning import ReturningEnvs, best_trajectories
 from ngu_agents.base import Agent
 from ngu_agents.demonstrations import Demonstrations
 from ngu_agents.dreamer import DreamerAgent
+from ngu_agents.latent_memory import AsGiven, latent_space
 from ngu_agents.ppo import PPOAgent
 from ngu_agents.random_agent import RandomAgent
 from ngu_agents.recurrent_replay import RecurrentReplayAgent
@@ -53,7 +58,6 @@ def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:
             seed=seed,
         )
     device = resolve_device(settings.device)
-    in_latents = disagrees_in_latents(settings.agent, settings.bonus)
     if settings.agent == "world-models":
         return WorldModelsAgent(
             observation_space,
@@ -64,16 +68,7 @@ def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:
             device=device,
             precision=settings.precision,
         )
-    bonus = make_bonus(
-        "none" if in_latents else settings.bonus,
-        observation_space,
-        action_space,
-        num_envs,
-        config=settings.novelty,
-        seed=seed,
-        device=device,
-        precision=settings.precision,
-    )
+    bonus = make_novelty(settings, envs, device)
     if settings.agent == "ppo":
         return PPOAgent(
             observation_space,
@@ -91,7 +86,9 @@ def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:
             action_space,
             num_envs,
             bonus=bonus,
-            disagreement=settings.novelty if in_latents else None,
+            disagreement=settings.novelty
+            if disagrees_in_latents(settings.agent, settings.bonus)
+            else None,
             config=settings.learning,
             replay=settings.replay,
             seed=seed,
@@ -112,6 +109,25 @@ def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:
         device=device,
         precision=settings.precision,
     )
+
+
+def make_novelty(
+    settings: TrainSettings, envs: VectorEnv, device: torch.device
+) -> IntrinsicReward | None:
+    """The intrinsic reward of a run's settings; None where what is experienced is not paid."""
+    spaces = envs.single_observation_space, envs.single_action_space
+    shared: dict[str, Any] = {
+        "config": settings.novelty,
+        "seed": settings.seed,
+        "device": device,
+        "precision": settings.precision,
+    }
+    if remembers_latents(settings):
+        latents = latent_space(settings.learning.world.rssm)
+        return NGU(latents, spaces[1], envs.num_envs, encoder=AsGiven(), **shared)
+    in_latents = disagrees_in_latents(settings.agent, settings.bonus)
+    name = "none" if in_latents else settings.bonus
+    return make_bonus(name, *spaces, envs.num_envs, **shared)
 
 
 def returning(envs: VectorEnv, settings: TrainSettings) -> ReturningEnvs:

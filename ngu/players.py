@@ -15,17 +15,18 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 
-from ngu.bonuses import make_bonus
 from ngu.novelty.ngu import NGUConfig
+from ngu.parts import make_novelty
 from ngu.precision import resolve_precision
 from ngu.seeding import Seeds
-from ngu.settings import SettingsError, TrainSettings, disagrees_in_latents
+from ngu.settings import SettingsError, TrainSettings, remembers_latents
 from ngu.world.model import WorldModel
 from ngu_agents.acting import Actor
 from ngu_agents.archive.returning import best_trajectories
 from ngu_agents.base import Step
 from ngu_agents.dreamer_acting import DreamerActor
 from ngu_agents.dreamer_network import make_behaviour
+from ngu_agents.latent_memory import LatentFollower
 from ngu_agents.networks import make_network
 from ngu_agents.ppo_acting import PPOActor
 from ngu_agents.ppo_network import make_actor_critic
@@ -124,6 +125,7 @@ class Novelty:
         settings: Of the run.
         state: Its agent's state, as a checkpoint holds it.
         device: Where the networks compute.
+        latents: What makes latents of observations where novelty is measured in them.
     """
 
     def __init__(
@@ -132,35 +134,32 @@ class Novelty:
         settings: TrainSettings,
         state: Mapping[str, Any],
         device: torch.device,
+        latents: LatentFollower | None = None,
     ) -> None:
         config = settings.novelty
         if isinstance(config, NGUConfig):
             config = dataclasses.replace(config, episodes_per_memory=1)
-        in_latents = disagrees_in_latents(settings.agent, settings.bonus)
-        self._bonus = make_bonus(
-            "none" if in_latents else settings.bonus,
-            envs.single_observation_space,
-            envs.single_action_space,
-            envs.num_envs,
-            config=config,
-            device=device,
-            precision=settings.precision,
-        )
+        self._bonus = make_novelty(dataclasses.replace(settings, novelty=config), envs, device)
+        self._latents = latents
         if self._bonus is not None:
             self._bonus.load_learned(state["bonus"])
             self._bonus.eval()
 
     def begin(self, observation: np.ndarray) -> None:
         """Begin an episode everywhere."""
-        self._observation = observation
+        if self._latents is not None:
+            observation = self._latents.begin(observation)
+        self._seen = observation
         if self._bonus is not None:
             self._bonus.begin(observation)
 
     def score(self, action: np.ndarray, observation: np.ndarray, playing: np.ndarray) -> Figures:
         """Intrinsic reward and its parts of the states reached; none without a bonus."""
-        before, self._observation = self._observation, observation
         if self._bonus is None:
             return {}
+        if self._latents is not None:
+            observation = self._latents.follow(observation, action, np.zeros(len(playing), bool))
+        before, self._seen = self._seen, observation
         reward = self._bonus.score(before, action, observation, playing)
         return {"intrinsic_reward": reward, **self._bonus.parts}
 
@@ -322,6 +321,7 @@ class DreamerPlayer:
         learned = state["learner"]
         self.model = WorldModel(*spaces, settings.learning.world)
         self.model.load_state_dict(learned["model"])
+        self.model.to(device)
         behaviour = make_behaviour(
             envs.single_action_space,
             settings.learning,
@@ -329,14 +329,18 @@ class DreamerPlayer:
             generator=torch.Generator(),
         )
         behaviour.load_state_dict(learned["behaviour"])
+        dtype = resolve_precision(settings.precision, device)
+        latents = None
+        if remembers_latents(settings):
+            latents = LatentFollower(self.model, envs.num_envs, versions=1, dtype=dtype)
         self._actor = DreamerActor(
-            self.model.to(device),
+            self.model,
             behaviour.to(device),
             envs.num_envs,
             generator=Seeds(seed).torch("evaluation acting", device),
-            dtype=resolve_precision(settings.precision, device),
+            dtype=dtype,
         )
-        self._novelty = Novelty(envs, settings, state, device)
+        self._novelty = Novelty(envs, settings, state, device, latents)
 
     def begin(self, observation: np.ndarray, policies: np.ndarray) -> None:
         """Begin an episode everywhere, from observations [E, ...]; there is one policy."""

@@ -140,6 +140,13 @@ def disagrees_in_latents(agent: str, bonus: str) -> bool:
     return agent == "dreamer" and bonus == "disagreement"
 
 
+def remembers_latents(settings: TrainSettings) -> bool:
+    """Whether novelty is measured in the states of a dreamer's world model."""
+    return (
+        settings.agent == "dreamer" and settings.bonus == "ngu" and settings.learning.latent_memory
+    )
+
+
 def resolve_device(device: str) -> torch.device:
     """The device that ``auto``, ``cpu`` or ``cuda`` stands for on this machine.
 

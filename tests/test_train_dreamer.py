@@ -90,10 +90,13 @@ def test_it_goes_on_as_if_nothing_had_been(maze, trainings, folder):
     assert (summary["agent"], summary["frames"]) == ("dreamer", rows[-1]["frames"])
 
 
-@pytest.mark.parametrize("bonus", ["disagreement", "rnd"])
+@pytest.mark.parametrize("bonus", ["disagreement", "rnd", "latents"])
 def test_each_bonus_trains_and_its_policy_is_played(trainings, run_command, folder, bonus):
     run, output = folder / bonus, folder / "output"
-    words = [*SEA, "--bonus", bonus, "--frames", 120, "--run-dir", run]
+    paid = ["--bonus", bonus]
+    if bonus == "latents":
+        paid = ["--bonus", "ngu", "--learning.latent_memory", "true"]
+    words = [*SEA, *paid, "--frames", 120, "--run-dir", run]
     assert trainings.run(*words, output=output) == 0, output.read_text()
     last = rows_of(run)[-1]
     assert last["loss/model"] is not None
@@ -104,7 +107,7 @@ def test_each_bonus_trains_and_its_policy_is_played(trainings, run_command, fold
     (row,) = policies_of(said)
     assert (row["policy"], row["beta"], row["episodes"]) == (None, None, 2)
     assert (row["episode_length"], row["episodes_cut"]) == (5.0, 0)
-    assert ("intrinsic_reward" in row) == (bonus == "rnd")
+    assert ("intrinsic_reward" in row) == (bonus != "disagreement")
 
 
 def test_its_policy_is_played_the_same_from_the_same_seed(maze, run_command):
@@ -177,6 +180,8 @@ def test_another_agents_checkpoint_is_refused(maze, trainings, run_command, fold
         (["--env", "deep-sea", "--learning.world.rssm.classes", 1], "classes must be at least 2"),
         (["--env", "deep-sea", "--learning.world.rsm.classes", 3],
          "no option --learning.world.rsm.classes; the closest"),
+        (["--env", "deep-sea", "--bonus", "rnd", "--learning.latent_memory", "true"],
+         "latent_memory is that of the bonus ngu"),
         (["--env", "deep-sea", "--learning.num_policies", 3], "no option --learning.num_policies"),
     ],
 )  # fmt: skip

@@ -29,8 +29,10 @@ from ngu_agents.imagined_novelty import (
     ImaginedReward,
     LatentDisagreement,
     PredictedNovelty,
+    RememberedLatents,
     RememberedNovelty,
 )
+from ngu_agents.latent_memory import LatentFollower
 from ngu_agents.one_core_threads import one_core_threads, usable_cores
 from ngu_agents.replay import SequenceReplay
 from ngu_agents.replay_layout import ReplayConfig
@@ -43,7 +45,8 @@ class DreamerAgent:
         observation_space: of a single environment; vectors, pictures or small grids.
         action_space: of a single environment; Discrete, MultiDiscrete or a Box of floats.
         num_envs: environments E.
-        bonus: what pays experienced states; None pays nothing.
+        bonus: what pays experienced states; None pays nothing. With ``config.latent_memory`` an NGU
+            that sees `latent_space`.
         disagreement: settings of the ensemble that pays imagined states in place of a bonus, while
             experienced ones are paid nothing; None for none.
         config: the agent's settings.
@@ -74,6 +77,8 @@ class DreamerAgent:
         device: torch.device | str = "cpu",
         precision: str = "auto",
     ) -> None:
+        if config.latent_memory and not isinstance(bonus, NGU):
+            raise ValueError("latent_memory is that of the bonus ngu, got another bonus")
         seeds = Seeds(seed)
         device = torch.device(device)
         dtype = resolve_precision(precision, device)
@@ -85,14 +90,20 @@ class DreamerAgent:
         features, hidden = config.world.rssm.features, config.hidden
         generator = seeds.torch("imagined novelty")
         self.imagined: ImaginedReward | None = None
+        self.latents: LatentFollower | None = None
         if disagreement is not None:
             self.imagined = LatentDisagreement(
                 features,
                 config.world.rssm.stochastic_size,
-                self.model.actions.size,
+                self.model.actions,
                 disagreement,
                 generator=generator,
                 device=device,
+            )
+        elif isinstance(bonus, NGU) and config.latent_memory:
+            self.imagined = RememberedLatents(bonus)
+            self.latents = LatentFollower(
+                self.model, num_envs, versions=bonus.config.embedding_versions, dtype=dtype
             )
         elif isinstance(bonus, NGU) and not config.novelty_head:
             self.imagined = RememberedNovelty(bonus, features, hidden, generator=generator)
@@ -153,7 +164,7 @@ class DreamerAgent:
         self._done[:] = False
         self.actor.begin(np.ones(len(observation), dtype=bool))
         if self.bonus is not None:
-            self.bonus.begin(observation)
+            self.bonus.begin(self._seen_by_bonus(observation, np.ones(len(observation), bool)))
 
     def act(self) -> np.ndarray:
         """Actions [E, ...] for the last observations."""
@@ -167,8 +178,10 @@ class DreamerAgent:
         figures: Figures = {}
         if self.bonus is not None:
             with self.stopwatch("novelty"):
+                before = self._observation if self.latents is None else self.latents.latents
+                seen = self._seen_by_bonus(step.observation, ~stepped)
                 self._reward_int, figures = score_step(
-                    self.bonus, self._observation, self.actor.action, step.observation, stepped
+                    self.bonus, before, self.actor.action, seen, stepped
                 )
         none = np.zeros(len(stepped), dtype=np.int16)
         with self.stopwatch("replay"):
@@ -199,8 +212,11 @@ class DreamerAgent:
             figures = self.learner.update(batch)
             if self.bonus is not None:
                 with self.stopwatch("learner: novelty"):
-                    transitions = self.replay.sample_transitions(self.config.bonus_batch_size)
-                    figures |= train_bonus(self.bonus, *transitions)
+                    if self.latents is None:
+                        transitions = self.replay.sample_transitions(self.config.bonus_batch_size)
+                        figures |= train_bonus(self.bonus, *transitions)
+                    else:  # what is imagined trained it on states
+                        self.latents.publish()
                     self.bonus.publish()
         return figures
 
@@ -222,6 +238,7 @@ class DreamerAgent:
             "learner": self.learner.state_dict(),
             "actor": self.actor.state_dict(),
             "bonus": None if self.bonus is None else self.bonus.state_dict(),
+            "latents": None if self.latents is None else self.latents.state_dict(),
             "replay": None if folder is None else self.replay.save(folder),
             "credit": self._credit,
             "observation": self._observation,
@@ -245,6 +262,8 @@ class DreamerAgent:
         self.actor.load_state_dict(state["actor"])
         if self.bonus is not None:
             self.bonus.load_state_dict(state["bonus"])
+        if self.latents is not None:
+            self.latents.load_state_dict(state["latents"])
         self._credit = state["credit"] if whole else 0.0
         self._observation, self._done = state["observation"], state["done"]
         return whole
@@ -257,3 +276,16 @@ class DreamerAgent:
     def close(self) -> None:
         """End its threads."""
         self._pool.shutdown(wait=True)
+
+    def _seen_by_bonus(self, observation: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """Observations [E, ...], or their latents where these are what novelty is measured in.
+
+        Args:
+            observation: after the last actions.
+            first: where an episode begins with it [E].
+        """
+        if self.latents is None:
+            return observation
+        assert isinstance(self.bonus, NGU)
+        self.latents.renew(self.bonus.empties(first))
+        return self.latents.follow(observation, self.actor.action, first)

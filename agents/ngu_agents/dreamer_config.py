@@ -40,6 +40,9 @@ class DreamerConfig:
     """Whether imagined states are paid what a head learned from the novelty of experienced ones,
     in place of what memory and latent say; always so for bonuses other than ngu and disagreement.
     """
+    latent_memory: bool = False
+    """Whether NGU's memory holds the world model's states in place of an embedding by inverse
+    dynamics, and lifelong novelty is that of states too."""
     slow_decay: float = 0.98
     """Decay of the slow values, whose predictions regularise the values."""
     learning_rate: float = 4e-5
@@ -66,6 +69,10 @@ class DreamerConfig:
         if self.starts_per_sequence is not None and self.starts_per_sequence < 1:
             raise ValueError(
                 f"starts_per_sequence must be at least 1 or None, got {self.starts_per_sequence}"
+            )
+        if self.novelty_head and self.latent_memory:
+            raise ValueError(
+                "novelty_head and latent_memory are two ways to pay imagined states, got both"
             )
         for name in ("entropy_weight", "extrinsic_weight", "intrinsic_weight"):
             if not getattr(self, name) >= 0:

@@ -305,7 +305,7 @@ class DreamerLearner:
             columns = (
                 part.features[1:],
                 part.features[:-1],
-                self.model.encode_actions(shard.action_tm1[context:], first),
+                shard.action_tm1[context:],
                 shard.observation[context:],
                 shard.reward_int[context:],
                 ~first,

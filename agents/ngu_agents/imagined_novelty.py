@@ -25,6 +25,7 @@ from ngu.novelty.forward import ForwardModels
 from ngu.novelty.kernel import lifelong_modulator
 from ngu.novelty.ngu import NGU
 from ngu.novelty.optimisers import Optimisers
+from ngu.spaces import ActionSpec
 from ngu.world.distributions import symexp_bins, two_hot_loss, two_hot_mean
 from ngu.world.layers import Dense
 from ngu_agents.dreamer_config import LatentDisagreementConfig
@@ -45,8 +46,8 @@ class Replayed(NamedTuple):
     """Of the states."""
     features_tm1: Float[Tensor, "R S"]
     """Of the states before the steps."""
-    action_tm1: Float[Tensor, "R A"]
-    """Encoded actions of the steps."""
+    action_tm1: Shaped[Tensor, "R ..."]
+    """Actions of the steps, as the environments take them."""
     observation: Shaped[Tensor, "R ..."]
     """As the environments gave it."""
     reward_int: Float[Tensor, " R"]
@@ -174,13 +175,45 @@ class RememberedNovelty(ImaginedReward):
         self._optimisers.load_state_dict(state["optimisers"])
 
 
+class RememberedLatents(ImaginedReward):
+    """The reward of an NGU that sees the world model's states itself.
+
+    What is imagined is compared with what is remembered as it is, and the lifelong modulator is the
+    very one of what is experienced.
+
+    Args:
+        bonus: sees features of states; whose memories are read, and which is trained here.
+    """
+
+    def __init__(self, bonus: NGU) -> None:
+        super().__init__()
+        # Not a submodule: it belongs to the agent.
+        self._bonus = [bonus]
+
+    @torch.no_grad()
+    def pay(self, dreamt: Dreamt) -> Float[Tensor, "H N"]:
+        """Episodic novelty times the modulator."""
+        bonus, reached = self._bonus[0], dreamt.features[1:]
+        novelty = bonus.imagined_novelty(dreamt.features, dreamt.envs)
+        return novelty * bonus.lifelong(reached.flatten(0, 1)).unflatten(0, reached.shape[:2])
+
+    def learn(self, replayed: Replayed) -> dict[str, float]:
+        """Train the bonus; where no step was taken there is nothing to learn from."""
+        rows = replayed.followed
+        if not rows.any():
+            return {}
+        columns = replayed.features_tm1, replayed.action_tm1, replayed.features
+        before, action, after = (column[rows] for column in columns)
+        return self._bonus[0].update(before, action, after, publish=False)
+
+
 class LatentDisagreement(ImaginedReward):
     """Variance of M networks' predictions of the next stochastic state (Plan2Explore, 2005.05960).
 
     Args:
         features: width S of a state's features.
         stochastic: width of their last part, the stochastic state.
-        action_size: width A of an encoded action.
+        actions: of a single environment.
         config: settings.
         generator: draws the weights; a CPU one.
         device: where they compute.
@@ -190,17 +223,17 @@ class LatentDisagreement(ImaginedReward):
         self,
         features: int,
         stochastic: int,
-        action_size: int,
+        actions: ActionSpec,
         config: LatentDisagreementConfig,
         *,
         generator: torch.Generator,
         device: torch.device,
     ) -> None:
         super().__init__()
-        self._stochastic = stochastic
+        self._stochastic, self._actions = stochastic, actions
         self.models = ForwardModels(
             features,
-            action_size,
+            actions.size,
             config.models,
             outputs=stochastic,
             generator=generator,
@@ -227,7 +260,7 @@ class LatentDisagreement(ImaginedReward):
             return {}
         loss = self.models.loss(
             replayed.features_tm1[rows],
-            replayed.action_tm1[rows],
+            self._actions.encode(replayed.action_tm1[rows]),
             replayed.features[rows][:, -self._stochastic :],
         )
         metrics = self._optimisers.step({"disagreement": loss})

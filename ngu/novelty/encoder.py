@@ -6,11 +6,12 @@ Source: Never Give Up (arXiv 2002.06038), appendix F: an actor's embedding chang
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from ngu.novelty.embedding import LastInFloat32
@@ -37,28 +38,29 @@ class VersionUse:
         self.version_of[:] = state["version_of"].numpy()
 
 
-class Encoder(nn.Module):
-    """Frozen copies of an embedding network, of which each environment keeps one for a memory.
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Versions(nn.Module, Generic[Network]):
+    """Frozen copies of a network, of which each environment keeps one for as long as a memory.
 
     Distances between two networks' embeddings would mean nothing. `publish` copies the network's
     newest weights to where no environment uses the ones they replace; while there is no such place,
     they wait for a later call.
 
     Args:
-        network: What is trained, here or elsewhere: [B, *shape] to float32 [B, size].
-        size: Width of the embedding, D.
+        network: What is trained, here or elsewhere.
         num_envs: Environments, E.
         versions: Copies kept side by side.
         dtype: What the convolutions of the library's own networks compute in.
     """
 
     def __init__(
-        self, network: nn.Module, size: int, num_envs: int, *, versions: int, dtype: torch.dtype
+        self, network: Network, num_envs: int, *, versions: int, dtype: torch.dtype
     ) -> None:
         super().__init__()
         # Not a submodule: it belongs to whoever trains it.
         self._network = [network]
-        self.size = size
         self.num_envs = num_envs
         self.versions = nn.ModuleList(frozen(network, dtype) for _ in range(versions))
         self.use = VersionUse(num_envs)
@@ -72,13 +74,38 @@ class Encoder(nn.Module):
             copy_weights(self.trained, self.versions[self.use.newest])
 
     @property
-    def trained(self) -> nn.Module:
+    def trained(self) -> Network:
         """The network itself, which is trained."""
         return self._network[0]
 
     def renew(self, where: Bool[np.ndarray, " E"]) -> None:
         """Give the newest version to the environments whose memories begin anew."""
         self.use.version_of[where] = self.use.newest
+
+    def rows_by_version(
+        self, where: Bool[np.ndarray, " E"]
+    ) -> Iterator[tuple[Network, Int[np.ndarray, " rows"]]]:
+        """Each version that environments in ``where`` use, with those environments."""
+        version_of = self.use.version_of
+        for version in np.unique(version_of[where]).tolist():
+            network = cast(Network, self.versions[version])
+            yield network, np.flatnonzero(where & (version_of == version))
+
+
+class Encoder(Versions[nn.Module]):
+    """The versions of an embedding network.
+
+    Args:
+        network: Maps [B, *shape] to float32 [B, size].
+        size: Width of the embedding, D.
+        num_envs, versions, dtype: As for `Versions`.
+    """
+
+    def __init__(
+        self, network: nn.Module, size: int, num_envs: int, *, versions: int, dtype: torch.dtype
+    ) -> None:
+        super().__init__(network, num_envs, versions=versions, dtype=dtype)
+        self.size = size
 
     def newest(self, obs: Shaped[Tensor, "batch *shape"]) -> Float[Tensor, "batch D"]:
         """Return the embeddings by the newest version, where no memory is kept."""
@@ -88,14 +115,12 @@ class Encoder(nn.Module):
         self, obs: Shaped[Tensor, "E *shape"], where: Bool[np.ndarray, " E"]
     ) -> Float[Tensor, "E D"]:
         """Return each environment's embedding by its own version; rows not in ``where`` are 0."""
-        version_of = self.use.version_of
-        versions = np.unique(version_of[where])
-        if where.all() and versions.size == 1:
-            return self.versions[int(versions[0])](obs)
         embeddings = torch.zeros(self.num_envs, self.size, device=obs.device)
-        for version in versions.tolist():
-            rows = torch.from_numpy(where & (version_of == version)).to(obs.device)
-            embeddings[rows] = self.versions[version](obs[rows])
+        for network, envs in self.rows_by_version(where):
+            if len(envs) == self.num_envs:
+                return network(obs)
+            rows = torch.from_numpy(envs).to(obs.device)
+            embeddings[rows] = network(obs[rows])
         return embeddings
 
 

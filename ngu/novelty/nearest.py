@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import gymnasium as gym
 import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from ngu.novelty.config import EmbeddingConfig
@@ -65,9 +66,13 @@ class NearestReward(EmbeddingReward[Config]):
         if self.whitening is not None:
             self.whitening.measure(self.memory)
 
-    def _begin(self, obs: Tensor, where: np.ndarray) -> None:
+    def empties(self, where: Bool[np.ndarray, " E"]) -> Bool[np.ndarray, " E"]:
+        """Where the memory is emptied if an episode begins in ``where``."""
         period = self.config.episodes_per_memory
-        renewed = where & (self.episodes % period == 0 if period else self.episodes == 0)
+        return where & (self.episodes % period == 0 if period else self.episodes == 0)
+
+    def _begin(self, obs: Tensor, where: np.ndarray) -> None:
+        renewed = self.empties(where)
         self.encoder.renew(renewed)
         self.memory.clear(renewed)
         self.memory.add(self._embed(obs, where), where)

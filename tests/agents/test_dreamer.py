@@ -22,7 +22,13 @@ from ngu_agents.base import Agent
 from ngu_agents.dreamer import DreamerAgent
 from ngu_agents.dreamer_config import DreamerConfig, LatentDisagreementConfig
 from ngu_agents.dreamer_learning import clip_adaptively
-from ngu_agents.imagined_novelty import LatentDisagreement, PredictedNovelty, RememberedNovelty
+from ngu_agents.imagined_novelty import (
+    LatentDisagreement,
+    PredictedNovelty,
+    RememberedLatents,
+    RememberedNovelty,
+)
+from ngu_agents.latent_memory import AsGiven, latent_space
 from ngu_agents.loop import Loop
 from ngu_agents.replay_layout import ReplayConfig
 
@@ -39,7 +45,7 @@ REPLAY = ReplayConfig(
     capacity_steps=600, trace_length=6, period=3, min_sequences=6, capacity_gb=None
 )
 LAST = 3
-BONUSES = ["ngu", "novelty_head", "disagreement", "rnd", "none"]
+BONUSES = ["ngu", "latents", "novelty_head", "disagreement", "rnd", "none"]
 
 
 class Corridor(gymnasium.Env):
@@ -105,12 +111,18 @@ def make_envs(num_envs: int = 2, kind: Any = Corridor) -> SyncVectorEnv:
     return envs
 
 
-def make_agent(envs, bonus="none", *, seed=0, config=CONFIG, replay=REPLAY, **settings: Any):
+def make_agent(
+    envs, bonus="none", *, seed=0, config=CONFIG, replay=REPLAY, latent_memory=None, **settings: Any
+):
     spaces = envs.single_observation_space, envs.single_action_space
     paid: Any = None
     if bonus in ("ngu", "novelty_head"):
         ngu_config = NGUConfig(memory_capacity=20, neighbours=3, embedding_size=4)
         paid = NGU(*spaces, envs.num_envs, config=ngu_config, seed=seed)
+    elif bonus == "latents":
+        space, encoder = latent_space(config.world.rssm), AsGiven()
+        ngu_config = NGUConfig(memory_capacity=20, neighbours=3)
+        paid = NGU(space, spaces[1], envs.num_envs, config=ngu_config, encoder=encoder, seed=seed)
     elif bonus == "rnd":
         paid = RND(*spaces, envs.num_envs, config=RNDConfig(distillation_size=8), seed=seed)
     return DreamerAgent(
@@ -118,7 +130,11 @@ def make_agent(envs, bonus="none", *, seed=0, config=CONFIG, replay=REPLAY, **se
         envs.num_envs,
         bonus=paid,
         disagreement=LatentDisagreementConfig(models=2) if bonus == "disagreement" else None,
-        config=dataclasses.replace(config, novelty_head=bonus == "novelty_head"),
+        config=dataclasses.replace(
+            config,
+            novelty_head=bonus == "novelty_head",
+            latent_memory=latent_memory or bonus == "latents",
+        ),
         replay=replay,
         seed=seed,
         **{"precision": "float32", **settings},
@@ -168,7 +184,7 @@ def test_it_is_an_agent(made):
     assert 0 < agent.status()["replay_fill"] < 0.1
 
 
-@pytest.mark.parametrize("bonus", ["none", "ngu"])
+@pytest.mark.parametrize("bonus", ["none", "ngu", "latents"])
 def test_what_is_stored_is_what_happened(bonus):
     envs = make_envs()
     agent = make_agent(envs, bonus)
@@ -190,7 +206,7 @@ def test_what_is_stored_is_what_happened(bonus):
         first = history[t - 2].step.done if t >= 2 else np.full(2, t == 0)
         np.testing.assert_array_equal(columns["first"][t], first)
         assert (progress.reward_int[~progress.stepped] == 0).all()
-        assert ((progress.reward_int > 0) == (progress.stepped & (bonus == "ngu"))).all()
+        assert ((progress.reward_int > 0) == (progress.stepped & (bonus != "none"))).all()
     assert columns["terminated"][:60].any()
     assert columns["truncated"][:60].any()
 
@@ -228,8 +244,8 @@ def test_each_bonus_runs_and_pays_imagined_states(bonus):
     envs = make_envs()
     agent = make_agent(envs, bonus)
     kinds = {
-        "ngu": RememberedNovelty, "novelty_head": PredictedNovelty, "rnd": PredictedNovelty,
-        "disagreement": LatentDisagreement, "none": type(None),
+        "ngu": RememberedNovelty, "latents": RememberedLatents, "rnd": PredictedNovelty,
+        "novelty_head": PredictedNovelty, "disagreement": LatentDisagreement, "none": type(None),
     }  # fmt: skip
     assert type(agent.imagined) is kinds[bonus]
     before = copy.deepcopy(agent.learner.state_dict())
@@ -242,13 +258,14 @@ def test_each_bonus_runs_and_pays_imagined_states(bonus):
     assert learned["imagined_reward_ext"] != 0
     extra = {
         "ngu": {"loss/imagined_embedding", "loss/imagined_distillation", "loss/distillation"},
+        "latents": {"loss/distillation"},
         "novelty_head": {"loss/novelty_head", "loss/distillation"},
         "rnd": {"loss/novelty_head", "loss/distillation"},
         "disagreement": {"loss/disagreement"},
         "none": set(),
     }[bonus]
     assert extra <= learned.keys()
-    if bonus in ("ngu", "rnd", "novelty_head"):
+    if bonus not in ("disagreement", "none"):
         assert max(row.get("intrinsic_reward", 0.0) for row in rows) > 0
     for part in ("model", "behaviour"):
         for name, weight in agent.learner.state_dict()[part].items():
@@ -256,7 +273,7 @@ def test_each_bonus_runs_and_pays_imagined_states(bonus):
 
 
 @pytest.mark.parametrize("space", [Box(-0.5, 0.5, (2,)), MultiDiscrete([2, 3], start=[0, 1])])
-@pytest.mark.parametrize("bonus", ["ngu", "disagreement"])
+@pytest.mark.parametrize("bonus", ["ngu", "latents", "disagreement"])
 def test_each_kind_of_action_is_played_and_dreamt_of(space, bonus):
     envs = make_envs(kind=lambda: Corridor(space))
     agent = make_agent(envs, bonus)
@@ -319,6 +336,45 @@ def test_a_loaded_agent_goes_on_as_if_it_had_not_stopped(bonus, tmp_path: Path):
     assert sum("loss/model" in row for row in expected) > 2
     for part in ("model", "behaviour", "imagined", "ranges"):
         same(agent.learner.state_dict()[part], other.learner.state_dict()[part])
+
+
+def test_a_memory_keeps_one_version_of_the_latents_for_its_episode():
+    """What it holds is what one model makes of the whole episode, which is trained meanwhile."""
+    envs = make_envs()
+    agent = make_agent(envs, "latents")
+    steps, checked, moved = [], 0, 0
+    for _, progress in zip(range(60), start(agent, envs), strict=False):
+        steps.append((progress.step.observation, agent.actor.action, ~progress.stepped))
+        for env in range(envs.num_envs):
+            size = int(agent.bonus.memory.sizes[env])
+            if agent.learner.updates < 3 or size < 3:
+                continue
+            seen, taken, first = (
+                torch.from_numpy(np.stack([step[part][env] for step in steps[-size:]])).unsqueeze(1)
+                for part in range(3)
+            )
+            assert first.flatten().tolist() == [True] + [False] * (size - 1)
+            version = agent.latents.versions[agent.latents.use.version_of[env]]
+            with torch.no_grad():
+                states = version.observe(seen, taken, first).states
+                newest = agent.model.observe(seen, taken, first).states
+            features = version.rssm.features(states).squeeze(1)
+            remembered = agent.bonus.memory._entries[env, :size]
+            torch.testing.assert_close(remembered, features)
+            checked += 1
+            moved += not torch.equal(agent.model.rssm.features(newest).squeeze(1), features)
+    agent.close()
+    assert checked > 20
+    assert moved > 10
+
+
+def test_latents_are_remembered_by_ngu_alone():
+    envs = make_envs()
+    for bonus in ("rnd", "disagreement", "none"):
+        with pytest.raises(ValueError, match="latent_memory is that of the bonus ngu"):
+            make_agent(envs, bonus, latent_memory=True)
+    with pytest.raises(ValueError, match="two ways to pay imagined states"):
+        DreamerConfig(latent_memory=True, novelty_head=True)
 
 
 def test_without_its_replay_a_loaded_agent_begins_anew(tmp_path: Path):
@@ -577,8 +633,7 @@ def test_what_trains_the_imagined_reward_is_what_was_replayed(made):
         assert replayed.reward_int[row] == batch.reward_int_tm1[t + 1, b]
         assert replayed.followed[row] != batch.first[t + 1, b]
         if replayed.followed[row]:
-            index = int(batch.action_tm1[t + 1, b]) - 1
-            assert replayed.action_tm1[row].tolist() == [float(index == i) for i in range(2)]
+            assert replayed.action_tm1[row] == batch.action_tm1[t + 1, b]
             found += 1
     assert found > 2
 

@@ -10,15 +10,18 @@ from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
 from ngu import NGU, NGUConfig
+from ngu.spaces import ActionSpec
 from ngu_agents.dreamer_config import LatentDisagreementConfig
 from ngu_agents.imagined_novelty import (
     Dreamt,
     ImaginedReward,
     LatentDisagreement,
     PredictedNovelty,
+    RememberedLatents,
     RememberedNovelty,
     Replayed,
 )
+from ngu_agents.latent_memory import AsGiven
 
 FEATURES, STOCHASTIC, ACTIONS, SEEN = 6, 3, 2, 4
 HORIZON, COUNT, ENVS = 4, 5, 3
@@ -58,7 +61,7 @@ def make(kind: str, bonus: NGU, seed=0) -> ImaginedReward:
     return LatentDisagreement(
         FEATURES,
         STOCHASTIC,
-        ACTIONS,
+        ActionSpec(Discrete(ACTIONS)),
         LatentDisagreementConfig(models=3),
         generator=generator(seed),
         device=CPU,
@@ -68,7 +71,7 @@ def make(kind: str, bonus: NGU, seed=0) -> ImaginedReward:
 def make_replayed(count=32, seed=2) -> Replayed:
     """States whose observations are a mixture of their features, and their rewards another."""
     features, before = some(count, FEATURES, seed=seed), some(count, FEATURES, seed=seed + 1)
-    action = torch.nn.functional.one_hot(torch.arange(count) % ACTIONS, ACTIONS).float()
+    action = torch.arange(count) % ACTIONS
     mixture = some(FEATURES, SEEN, seed=9)
     return Replayed(
         features=features,
@@ -229,12 +232,54 @@ def test_the_embeddings_loss_has_no_unit(bonus):
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
+def sees_latents() -> NGU:
+    """A bonus that sees states themselves, with memories of some."""
+    space = Box(-np.inf, np.inf, (FEATURES,), np.float32)
+    config = NGUConfig(memory_capacity=30, neighbours=2)
+    bonus = NGU(space, Discrete(ACTIONS), ENVS, config=config, encoder=AsGiven(), seed=0)
+    latents = some(40, ENVS, FEATURES, seed=7)
+    bonus.begin(latents[0])
+    for before, after in pairwise(latents):
+        bonus.score(before, np.zeros(ENVS, np.int64), after)
+    return bonus
+
+
+def test_an_imagined_state_of_latents_is_paid_what_it_would_earn():
+    bonus = sees_latents()
+    imagined = RememberedLatents(bonus)
+    for seed in range(3):
+        imagined.learn(make_replayed(seed=seed))
+    bonus.publish()
+    reached = some(ENVS, FEATURES, seed=11)
+    reached[0] *= 4.0  # far from all, as a modulator above 1 has it
+    before = copy.deepcopy(bonus.state_dict())
+    start = torch.full_like(reached, 500.0)  # not among the nearest
+    actions = torch.zeros(1, ENVS, ACTIONS)
+    paid = imagined.pay(Dreamt(torch.stack((start, reached)), actions, np.arange(ENVS)))[0]
+    torch.testing.assert_close(bonus.state_dict(), before, rtol=0, atol=0)
+    earned = bonus.eval().score(start, np.zeros(ENVS, np.int64), reached)
+    torch.testing.assert_close(paid, earned, rtol=1e-4, atol=0)
+    assert bonus.parts["lifelong_modulator"][0] > 1.5
+
+
+def test_a_bonus_that_sees_latents_learns_from_replayed_ones():
+    bonus = sees_latents()
+    imagined, replayed = RememberedLatents(bonus), make_replayed(256)
+    memory = copy.deepcopy(bonus.memory.state_dict())
+    losses = [imagined.learn(replayed)["distillation_loss"] for _ in range(60)]
+    assert losses[-1] < 0.5 * losses[0]
+    torch.testing.assert_close(bonus.memory.state_dict(), memory, rtol=0, atol=0)
+    assert not imagined.state_dict()  # the agent saves the bonus
+
+
 def test_disagreement_falls_where_it_was_trained_and_stays_elsewhere(bonus):
     imagined = make("disagreement", bonus)
     replayed = make_replayed(32)
     # Only the first action was ever taken.
     action = torch.tensor([1.0, 0.0]).expand(32, ACTIONS)
-    replayed = replayed._replace(action_tm1=action, followed=torch.ones(32, dtype=torch.bool))
+    replayed = replayed._replace(
+        action_tm1=torch.zeros(32, dtype=torch.int64), followed=torch.ones(32, dtype=torch.bool)
+    )
 
     def paid(action: Tensor) -> float:
         features = torch.stack((replayed.features_tm1, replayed.features))
@@ -269,6 +314,15 @@ def test_the_head_learns_what_states_earned(bonus):
     known = replayed.followed
     paid, earned = imagined.pay(dreamt)[0][known], replayed.reward_int[known]
     assert torch.corrcoef(torch.stack((paid, earned)))[0, 1] > 0.9
+
+
+def test_latents_that_no_step_led_to_teach_a_bonus_nothing():
+    replayed = make_replayed()
+    unknown = torch.where(replayed.followed.unsqueeze(1), replayed.features, 1e6)
+    first, second = (RememberedLatents(sees_latents()) for _ in range(2))
+    assert first.learn(replayed) == second.learn(replayed._replace(features=unknown))
+    none = replayed._replace(followed=torch.zeros_like(replayed.followed))
+    assert first.learn(none) == {}
 
 
 @pytest.mark.parametrize("kind", ["disagreement", "predicted"])
