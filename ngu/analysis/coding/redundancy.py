@@ -1,20 +1,25 @@
 """How much of an embedding is written twice: bits of a code of each dimension against a joint one.
 
 Three codes write the same held-out states: (a) each dimension by itself, (b) each principal
-component by itself. The redundancy is 1 - bits(joint) / bits(a) where both err as much.
+component by itself, (c) the coordinates of a learned transform, told by a hyperprior and by those
+before them; it begins as (a) or (b), whichever is better on the states that it is trained on. The
+redundancy is 1 - bits(c) / bits(a) where both err as much.
 
 Shapes: N states, D dimensions, S steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int64
 
+from ngu.analysis.coding.learned_code import LearnedCode
+from ngu.analysis.coding.learning import EXCHANGE, Learning, LearningConfig
 from ngu.analysis.coding.rate_distortion import (
+    Code,
     Measured,
     Point,
     bits_at,
@@ -22,7 +27,7 @@ from ngu.analysis.coding.rate_distortion import (
     measure,
     saved_share,
 )
-from ngu.analysis.coding.scalar_code import Rotation, fit_scalar_code, identity, principal_axes
+from ngu.analysis.coding.scalar_code import fit_scalar_code, identity, principal_axes
 from ngu.analysis.estimate import Estimate, NotMeasured
 from ngu.analysis.resampling import MIN_GROUPS, Groups, make_groups
 from ngu.analysis.resolution import RESOLUTION, spread
@@ -30,7 +35,9 @@ from ngu.analysis.resolution import RESOLUTION, spread
 STEPS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 """Of the quantiser, in units of the embedding's spread."""
 _HELD_OUT_SHARE = 0.2
-_MOST_HELD_OUT = 8_192
+_MOST_HELD_OUT = 4_096
+_COMPARED = 4_096
+_LEARNING_SHARE = 0.7
 _FEWEST = 100
 
 
@@ -39,9 +46,9 @@ class Redundancy:
     """What coding an embedding came to, on held-out episodes."""
 
     redundancy: Estimate | NotMeasured
-    """1 - bits(joint) / bits(a) at the squared error of (a) at `step`; at most 1."""
+    """1 - bits(c) / bits(a) at the squared error of (a) at `step`; at most 1."""
     bits_per_state: Estimate | NotMeasured
-    """Of the joint code at that squared error."""
+    """Of (c) at that squared error."""
     bits_per_dimension: tuple[Estimate, ...] | NotMeasured
     """Of (a) at `step`, dimension by dimension [D]."""
     step: float
@@ -49,9 +56,10 @@ class Redundancy:
     redundancy_by_step: tuple[tuple[float, Estimate], ...]
     """The redundancy at the squared error of (a) at other steps, where both curves reach it."""
     curves: Mapping[str, tuple[Point, ...]]
-    """Rate-distortion curves by code: independent (a), principal (b)."""
-    rotation: Rotation | None
-    """To the coordinates of (b); None where nothing was measured."""
+    """Rate-distortion curves by code: independent (a), principal (b), learned (c)."""
+    code: LearnedCode | None
+    """(c) at `step`: its `innovations` are the embedding without what its dimensions share; None
+    where nothing was measured."""
     trained_on: int
     """States that the codes were fitted to."""
     held_out: int
@@ -66,6 +74,7 @@ def redundancy(
     *,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
+    learning_config: LearningConfig | None = None,
 ) -> Redundancy:
     """Code an embedding three times at several steps.
 
@@ -74,6 +83,7 @@ def redundancy(
         episodes: of each state; None: not known, and blocks of consecutive states are held out.
         seed: of what is held out, of training and of the intervals.
         progress: called with the share that is done, from 0 to 1.
+        learning_config: how long (c) is trained.
 
     Returns:
         The measures; those that the data do not allow say why.
@@ -91,31 +101,55 @@ def redundancy(
     training, states = embeddings[train], embeddings[held_out]
     of_states = groups.of(held_out)
     rotations = {"independent": identity(training), "principal": principal_axes(training)}
+    steps = [unit * part for part in STEPS]
+    codes: dict[str, Sequence[Code]] = {
+        name: [fit_scalar_code(rotation, training, step) for step in steps]
+        for name, rotation in rotations.items()
+    }
+    start = min(rotations, key=lambda name: _cost(codes[name], steps, training))
+    learning = Learning(rotations[start], training, steps, unit, seed=seed, config=learning_config)
+    learned = learning.run(lambda share: told(_LEARNING_SHARE * share))
+    codes["learned"] = learned
     curves: dict[str, list[Measured]] = {}
-    for name, rotation in rotations.items():
-        curves[name] = [
-            measure(fit_scalar_code(rotation, training, step), step, states, of_states)
-            for step in (unit * part for part in STEPS)
-        ]
-        told(len(curves) / len(rotations))
-    return _record(curves, "principal", rotations["principal"], of_states, len(train), seed)
+    for name, of_steps in codes.items():
+        curves[name] = []
+        for code, step in zip(of_steps, steps, strict=True):
+            curves[name].append(measure(code, step, states, of_states))
+            done = sum(map(len, curves.values())) / (len(codes) * len(steps))
+            told(_LEARNING_SHARE + (1 - _LEARNING_SHARE) * done)
+    code = learned[STEPS.index(RESOLUTION)]
+    return _record(curves, code, of_states, len(train), seed)
+
+
+def _cost(
+    codes: Sequence[Code], steps: Sequence[float], embeddings: Float[np.ndarray, "N D"]
+) -> float:
+    """Bits and exchanged error of states, a mean over steps."""
+    some = embeddings[:: -(-len(embeddings) // _COMPARED)]
+    costs = []
+    for code, step in zip(codes, steps, strict=True):
+        integers = code.quantise(some)
+        error = np.square(code.reconstruct(integers) - some).sum() / step**2
+        costs.append(code.bits(integers).sum() + EXCHANGE * error)
+    return float(np.mean(costs))
 
 
 def _record(
     curves: dict[str, list[Measured]],
-    joint: str,
-    rotation: Rotation,
+    code: LearnedCode,
     groups: Groups,
     trained_on: int,
     seed: int,
 ) -> Redundancy:
-    plain, better = curves["independent"], curves[joint]
+    plain, better = curves["independent"], curves["learned"]
     sizes = np.bincount(groups.index, minlength=groups.count).astype(np.float64)
     shares = saved_share(plain, better, sizes, enough=groups.enough, seed=seed)
     place = STEPS.index(RESOLUTION)
     at, share = plain[place].point, shares[place]
     by_step = zip((measured.point.step for measured in plain), shares, strict=True)
-    outside = NotMeasured("the joint code's curve does not reach the error of the independent one")
+    outside = NotMeasured(
+        "the learned code's curve does not reach the error of the independent one"
+    )
     error = np.array([[at.squared_error.value]])
     bits = float(bits_at(better, error, np.ones((1, groups.count)), sizes)[0, 0])
     return Redundancy(
@@ -125,7 +159,7 @@ def _record(
         step=at.step,
         redundancy_by_step=tuple((step, found) for step, found in by_step if found is not None),
         curves={name: tuple(each.point for each in curve) for name, curve in curves.items()},
-        rotation=rotation,
+        code=code,
         trained_on=trained_on,
         held_out=len(groups.index),
         intervals=groups.description,
@@ -140,7 +174,7 @@ def _around(value: float, near: Estimate) -> Estimate:
 
 
 def _split(groups: Groups, seed: int) -> tuple[Int64[np.ndarray, " T"], Int64[np.ndarray, " H"]]:
-    """Rows to fit codes to, and rows of other groups to judge them by; at most 8,192 of these."""
+    """Rows to fit codes to, and rows of other groups to judge them by; at most 4,096 of these."""
     generator = np.random.Generator(np.random.PCG64(seed))
     order = generator.permutation(groups.count)
     # Enough of them for an interval, where there are enough.
