@@ -121,16 +121,11 @@ def cut(embeddings: Shaped[np.ndarray, "N D"]) -> Int64[np.ndarray, "N D"]:
 
 
 def joint_counts(
-    binned: Int64[np.ndarray, "N D"],
-    classes: Int64[np.ndarray, " N"],
-    weights: Float64[np.ndarray, " N"] | None = None,
+    binned: Int64[np.ndarray, "N D"], classes: Int64[np.ndarray, " N"]
 ) -> Float64[np.ndarray, "D B C"]:
     """Return how often each part of each dimension meets each class."""
     count = int(classes.max()) + 1
-    tables = [
-        np.bincount(column * count + classes, weights=weights, minlength=BINS * count)
-        for column in binned.T
-    ]
+    tables = [np.bincount(column * count + classes, minlength=BINS * count) for column in binned.T]
     return np.stack(tables).reshape(-1, BINS, count).astype(np.float64)
 
 
@@ -152,16 +147,17 @@ def read_off(counts: Float64[np.ndarray, "D B C"]) -> Float64[np.ndarray, " D"]:
     Classes count the same however often they occur, and guessing is 0, so that the result goes from
     0 to 1. Kumar et al. fit thresholds to the same end.
     """
-    occurring = counts.sum((0, 1)) > 0
-    shares = counts[:, :, occurring] / counts[:, :, occurring].sum(1, keepdims=True)
-    guessing = 1 / occurring.sum()
-    return (shares.max(2).sum(1) / occurring.sum() - guessing) / (1 - guessing)
+    occurring = counts.sum(1)
+    shares = counts / np.maximum(occurring, 1)[:, None]
+    number = (occurring > 0).sum(-1)
+    right = shares.max(2).sum(1)
+    return np.where(number > 1, (right - 1) / np.maximum(number - 1, 1), 0)
 
 
-def gap(scores: Float64[np.ndarray, " D"]) -> float:
+def gap(scores: Float64[np.ndarray, "*batch D"]) -> Float64[np.ndarray, "*batch"]:
     """Return by how much the best of two or more dimensions is ahead of the second."""
-    second, best = np.sort(scores)[-2:]
-    return float(best - second)
+    ordered = np.sort(scores, axis=-1)
+    return ordered[..., -1] - ordered[..., -2]
 
 
 def varying(labels: Mapping[str, Int64[np.ndarray, " N"]]) -> dict[str, Int64[np.ndarray, " N"]]:
@@ -177,26 +173,44 @@ def _gaps(
     generator: np.random.Generator,
 ) -> tuple[Estimate, Estimate]:
     """MIG and SAP, means over variables."""
-
-    def both(weights: np.ndarray | None) -> tuple[float, float]:
-        tables = [joint_counts(binned, classes, weights) for classes in variables]
-        entropies = [entropy(table[:1].sum(1))[0] for table in tables]
-        mig = [
-            gap(mutual_information(table)) / float(of) if of > 0 else 0.0
-            for table, of in zip(tables, entropies, strict=True)
-        ]
-        return float(np.mean(mig)), float(np.mean([gap(read_off(table)) for table in tables]))
-
-    values = both(None)
-    if not groups.enough:
-        return Estimate(values[0]), Estimate(values[1])
-    shares = np.full(groups.count, 1 / groups.count)
-    draws = generator.multinomial(groups.count, shares, size=_DRAWS).astype(np.float64)
-    drawn = np.array([both(weights[groups.index]) for weights in draws])
-    # A resample tells more than there is, as its states repeat: only its spread is used.
-    half = student_t(groups.count - 1) * drawn.std(0, ddof=1)
-    mig, sap = (
-        Estimate(value, max(value - float(by), 0.0), min(value + float(by), 1.0))
-        for value, by in zip(values, half, strict=True)
-    )
+    weights = np.ones((1, groups.count))
+    if groups.enough:
+        shares = np.full(groups.count, 1 / groups.count)
+        draws = generator.multinomial(groups.count, shares, size=_DRAWS)
+        weights = np.concatenate([weights, draws])
+    found = np.mean([_gaps_of(binned, classes, groups, weights) for classes in variables], axis=0)
+    mig, sap = (_estimate(values, groups) for values in found)
     return mig, sap
+
+
+def _gaps_of(
+    binned: Int64[np.ndarray, "N D"],
+    classes: Int64[np.ndarray, " N"],
+    groups: Groups,
+    weights: Float64[np.ndarray, "R G"],
+) -> Float64[np.ndarray, "2 R"]:
+    """MIG and SAP of one variable where each group counts as often as its weight says."""
+    count = int(classes.max()) + 1
+    cells = BINS * count
+    told = np.empty((len(weights), binned.shape[1]))
+    read = np.empty_like(told)
+    of = np.ones(len(weights))
+    for dim, column in enumerate(binned.T):
+        cell = (groups.index * BINS + column) * count + classes
+        counts = np.bincount(cell, minlength=groups.count * cells).reshape(groups.count, cells)
+        tables = (weights @ counts).reshape(-1, BINS, count)
+        told[:, dim], read[:, dim] = mutual_information(tables), read_off(tables)
+        of = entropy(tables.sum(1))
+    # A draw in which the variable is constant has nothing to be told.
+    mig = np.where(of > 0, gap(told) / np.where(of > 0, of, 1), 0)
+    return np.stack([mig, gap(read)])
+
+
+def _estimate(values: Float64[np.ndarray, " R"], groups: Groups) -> Estimate:
+    """The first number; around it the spread of the others."""
+    value = float(values[0])
+    if len(values) == 1:
+        return Estimate(value)
+    # A draw tells more than there is, as its states repeat: only its spread is used.
+    half = student_t(groups.count - 1) * float(values[1:].std(ddof=1))
+    return Estimate(value, max(value - half, 0.0), min(value + half, 1.0))

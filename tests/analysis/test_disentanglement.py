@@ -112,7 +112,7 @@ def test_the_bias_of_counting_is_taken_off():
 
 
 def test_scores_by_hand():
-    assert gap(np.array([0.2, 0.9, 0.5])) == pytest.approx(0.4)
+    np.testing.assert_allclose(gap(np.array([[0.2, 0.9, 0.5], [1, 1, 0]])), [0.4, 0])
     np.testing.assert_allclose(entropy(np.array([[1.0, 1], [4, 0]])), [1, 0])
     assert dci_scores(np.eye(3)) == pytest.approx((1, 1))
     assert dci_scores(np.ones((3, 2))) == pytest.approx((0, 0))
