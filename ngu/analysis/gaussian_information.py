@@ -19,6 +19,9 @@ from ngu.analysis.estimate import Estimate, NotMeasured
 from ngu.analysis.resampling import Groups, Moments, bootstrap, make_groups
 from ngu.analysis.resolution import RESOLUTION, checked, spread
 
+STATES_EACH = 4
+"""So many states for each dimension are needed to tell what it shares."""
+
 
 @dataclass(frozen=True)
 class SharedInformation:
@@ -51,21 +54,34 @@ def gaussian_information(
     Raises:
         ValueError: the resolution is not above 0.
     """
-    count, dim = embeddings.shape
-    groups = make_groups(None, count) if groups is None else groups
+    groups = make_groups(None, len(embeddings)) if groups is None else groups
     step = checked(resolution) * spread(embeddings)
     reason = unmeasurable(embeddings)
     if reason is not None:
         return SharedInformation(reason, reason, reason)
-    noise = step**2 / 12 * np.eye(dim)
+    return shared_information(embeddings, groups, noise=step**2 / 12, seed=seed)
+
+
+def shared_information(
+    states: Float[np.ndarray, "N D"], groups: Groups, *, noise: float, seed: int
+) -> SharedInformation:
+    """What Gaussian dimensions share that have the covariance of these states.
+
+    Args:
+        states: of which `unmeasurable` has nothing to say.
+        groups: what intervals are over.
+        noise: variance that is added to each dimension, independently.
+        seed: of the draws.
+    """
+    added = noise * np.eye(states.shape[1])
 
     def statistics(drawn: Moments) -> Float64[np.ndarray, "B S"]:
-        covariance = drawn.covariance + noise
+        covariance = drawn.covariance + added
         total, dual = total_correlation(covariance), dual_total_correlation(covariance)
         return np.stack((total, dual, total - dual), axis=-1)
 
     bounds = ((0.0, math.inf), (0.0, math.inf), (-math.inf, math.inf))
-    total, dual, difference = bootstrap(statistics, embeddings, groups, bounds=bounds, seed=seed)
+    total, dual, difference = bootstrap(statistics, states, groups, bounds=bounds, seed=seed)
     return SharedInformation(total, dual, difference)
 
 
@@ -100,8 +116,10 @@ def unmeasurable(embeddings: Float[np.ndarray, "N D"]) -> NotMeasured | None:
     count, dim = embeddings.shape
     if dim < 2:
         return NotMeasured("one dimension shares nothing")
-    if count <= dim:
-        return NotMeasured(f"{count} states are too few for {dim} dimensions")
+    if count < STATES_EACH * dim:
+        return NotMeasured(
+            f"{count} states are too few for {dim} dimensions, {STATES_EACH * dim} are needed"
+        )
     if spread(embeddings) == 0:
         return NotMeasured("all states are the same")
     return None

@@ -99,8 +99,8 @@ def test_a_dead_dimension_changes_nothing():
     ("states", "reason"),
     [
         (np.ones((1, 1), np.float32), "one dimension shares nothing"),
-        (np.eye(4, dtype=np.float32), "4 states are too few for 4 dimensions"),
-        (np.full((9, 4), 0.1, np.float32), "all states are the same"),
+        (np.eye(4, dtype=np.float32), "4 states are too few for 4 dimensions, 16 are needed"),
+        (np.full((16, 4), 0.1, np.float32), "all states are the same"),
     ],
 )
 def test_nothing_is_invented(states, reason):
