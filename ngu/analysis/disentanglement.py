@@ -130,15 +130,15 @@ def joint_counts(
 
 
 def mutual_information(counts: Float64[np.ndarray, "D B C"]) -> Float64[np.ndarray, " D"]:
-    """Return H(B) + H(C) - H(B, C) in bits, less the bias of counting, and at least 0.
+    """Return H(B) + H(C) - H(B, C) in bits, less the bias of counting, within what it can be.
 
     Miller (1955): each entropy is too small by (cells - 1) / 2N nats, cells that occur.
     """
     rows, columns, cells = counts.sum(2), counts.sum(1), counts.reshape(len(counts), -1)
-    plain = entropy(rows) + entropy(columns) - entropy(cells)
+    parts, classes, joint = (entropy(table) for table in (rows, columns, cells))
     occurring = [(table > 0).sum(-1) - 1 for table in (rows, columns, cells)]
     bias = (occurring[2] - occurring[0] - occurring[1]) / (2 * rows.sum(-1) * np.log(2))
-    return np.maximum(plain - bias, 0)
+    return np.clip(parts + classes - joint - bias, 0, np.minimum(parts, classes))
 
 
 def read_off(counts: Float64[np.ndarray, "D B C"]) -> Float64[np.ndarray, " D"]:

@@ -100,6 +100,8 @@ def test_mutual_information_by_hand():
     tables = np.array([[[400, 100], [100, 400]], [[250, 250], [250, 250]]], dtype=float) * 1000
     h = -0.2 * np.log2(0.2) - 0.8 * np.log2(0.8)
     np.testing.assert_allclose(mutual_information(tables), [1 - h, 0], atol=1e-5)
+    # One and the same bit, seen ten times: no correction takes it beyond one bit.
+    np.testing.assert_allclose(mutual_information(np.eye(2)[None] * 5), [1])
     np.testing.assert_allclose(read_off(tables), [0.6, 0])
 
 
