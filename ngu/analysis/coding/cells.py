@@ -37,7 +37,7 @@ class Cells:
     def __len__(self) -> int:
         return len(self.probabilities)
 
-    def index(self, integers: Int64[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:
+    def index(self, integers: Int64[np.ndarray, "*shape"]) -> Int64[np.ndarray, "*shape"]:
         """The cell of each integer."""
         return np.clip(integers - self.lowest + 1, 0, len(self) - 1)
 
@@ -71,12 +71,12 @@ def quantise(numbers: Float[np.ndarray, "N D"], step: float) -> Int64[np.ndarray
     return np.clip(scaled, -_FARTHEST, _FARTHEST).astype(np.int64)
 
 
-def count_cells(numbers: Float[np.ndarray, " N"], step: float) -> Cells:
-    """Cells for all that is met in training numbers, within `MOST_CELLS` around their median."""
+def count_cells(numbers: Float[np.ndarray, " N"], step: float, *, most: int = MOST_CELLS) -> Cells:
+    """Cells for all that is met in training numbers, at most so many around their median."""
     integers = quantise(numbers[:, None], step)[:, 0]
     middle = int(np.median(integers))
-    lowest = max(int(integers.min()), middle - MOST_CELLS // 2 + 2)
-    highest = min(int(integers.max()), middle + MOST_CELLS // 2 - 2)
+    lowest = max(int(integers.min()), middle - most // 2 + 2)
+    highest = min(int(integers.max()), middle + most // 2 - 2)
     count = highest - lowest + 3
     index = np.clip(integers - lowest + 1, 0, count - 1)
     counts = np.bincount(index, minlength=count).astype(np.float64)

@@ -18,11 +18,10 @@ from jaxtyping import Float, Float64, Int64
 from ngu.analysis.coding import bitstream
 from ngu.analysis.coding.cells import Cells, quantise
 from ngu.analysis.coding.context_model import ExactContextModel, Mixture, mixture
+from ngu.analysis.coding.digits import BASE, digit_tables
 from ngu.analysis.coding.scores import Scores
 from ngu.analysis.coding.transform import Transform
 
-_DIGIT = 16
-"""A cell is coded as two digits to this base: 33 probabilities are computed, and not 4,096."""
 _LEAST = 2.0**-24
 """What the range coder gives a symbol at least."""
 
@@ -104,7 +103,7 @@ class LearnedCode:
         index = self._index(numbers)
         parameters = self.model.parameters(self._inputs(hyper, index))
         for dim in range(len(self.cells)):
-            high, low = np.divmod(index[:, dim], _DIGIT)
+            high, low = np.divmod(index[:, dim], BASE)
             tables = self._tables(dim, parameters[:, dim])
             encoder.encode(high.astype(np.int32), family, next(tables))
             encoder.encode(low.astype(np.int32), family, tables.send(high))
@@ -137,7 +136,7 @@ class LearnedCode:
                 tables = self._tables(dim, reader.parameters())
                 high = decoder.decode(family, next(tables)).astype(np.int64)
                 low = decoder.decode(family, tables.send(high))
-                index[:, many + dim] = high * _DIGIT + low
+                index[:, many + dim] = high * BASE + low
                 reader.tell(self.scores.middles[dim][index[:, many + dim]])
             integers = bitstream.decode_excesses(decoder, all_cells, index)
         bitstream.check(header, integers)
@@ -152,14 +151,7 @@ class LearnedCode:
     def _tables(
         self, dim: int, parameters: Float64[np.ndarray, "N P"]
     ) -> Generator[Float64[np.ndarray, "N n"], Int64[np.ndarray, " N"]]:
-        """Probabilities of a cell's first digit, and, sent that, of its second."""
-        count = len(self.cells[dim])
-        edges = torch.full((max(-(-count // _DIGIT), 2) * _DIGIT + 1,), torch.inf).double()
-        edges[: count + 1] = torch.from_numpy(self.scores.edges[dim, : count + 1])
-        found = mixture(torch.from_numpy(parameters))
-        high = yield _probabilities(found.below(edges[None, ::_DIGIT]))
-        borders = torch.from_numpy(high)[:, None] * _DIGIT + torch.arange(_DIGIT + 1)
-        yield _probabilities(found.below(edges[borders]))
+        return digit_tables(self.scores.edges[dim, : len(self.cells[dim]) + 1], parameters)
 
     def _mixture(self, hyper: Int64[np.ndarray, "N M"], index: Int64[np.ndarray, "N D"]) -> Mixture:
         return mixture(torch.from_numpy(self.model.parameters(self._inputs(hyper, index))))
@@ -175,8 +167,3 @@ class LearnedCode:
     def _index(self, numbers: Int64[np.ndarray, "N D"]) -> Int64[np.ndarray, "N D"]:
         columns = [cells.index(each) for cells, each in zip(self.cells, numbers.T, strict=True)]
         return np.stack(columns, axis=1)
-
-
-def _probabilities(below: torch.Tensor) -> Float64[np.ndarray, "N n"]:
-    """Differences of cumulative probabilities; the coder needs one that is not zero."""
-    return (below.diff(dim=-1).clamp_min(0) + 1e-12).numpy()

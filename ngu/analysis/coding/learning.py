@@ -19,14 +19,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float
 from torch import Tensor
 
-from ngu.analysis.coding.cells import Cells, count_cells, quantise
+from ngu.analysis.coding.cells import count_cells
 from ngu.analysis.coding.context_model import ContextModel, mixture
 from ngu.analysis.coding.learned_code import LearnedCode
 from ngu.analysis.coding.scalar_code import Rotation
-from ngu.analysis.coding.scores import Scores, score_cells
+from ngu.analysis.coding.training_table import Table
 from ngu.analysis.coding.transform import HYPER, Transform
 from ngu.seeding import Seeds
 
@@ -35,8 +35,6 @@ EXCHANGE = 6 / math.log(2)
 _BATCH = 512
 _JUDGED = 2_048
 _LEARNING_RATE = 3e-3
-_FAR = 12.0
-"""Scores of the outermost edges in training, where infinity has no gradient."""
 _TINY = 1e-9
 _HYPER_SCALE = 0.3
 
@@ -51,39 +49,6 @@ class LearningConfig:
     """Updates of the transform, by noise."""
     adapted: int = 300
     """Updates of the context model after the learned transform."""
-
-
-class _Table:
-    """Training states at one step: their cells, and what cells are on the scores' scale."""
-
-    def __init__(self, coordinates: Float64[np.ndarray, "N D"], step: float, told: float) -> None:
-        self.step, self.told = step, told
-        self.cells: Sequence[Cells] = [count_cells(column, step) for column in coordinates.T]
-        self.scores: Scores = score_cells(self.cells)
-        self.index = torch.from_numpy(self.indexed(coordinates))
-        self.edges = torch.from_numpy(self.scores.edges).float().clamp(-_FAR, _FAR)
-        self.middles = torch.from_numpy(self.scores.middles).float()
-        self.lowest = torch.tensor([cells.lowest for cells in self.cells])
-        self.last = torch.tensor([len(cells) - 1 for cells in self.cells])
-
-    def indexed(self, coordinates: Float64[np.ndarray, "N D"]) -> Int64[np.ndarray, "N D"]:
-        """Cells of coordinates."""
-        integers = quantise(coordinates, self.step)
-        columns = [cells.index(each) for cells, each in zip(self.cells, integers.T, strict=True)]
-        return np.stack(columns, axis=1)
-
-    def hard(self, index: Int64[Tensor, "B D"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, lower and upper edges of cells."""
-        at = index.T
-        low, high = self.edges.gather(1, at), self.edges.gather(1, at + 1)
-        return self.middles.gather(1, at).T, low.T, high.T
-
-    def soft(self, coordinates: Float[Tensor, "B D"]) -> tuple[Tensor, Tensor, Tensor]:
-        """The same of a cell around each coordinate, wherever that lies; with gradients."""
-        place = (coordinates / self.step - self.lowest + 1).T
-        low = _between(self.edges, place, self.last + 1)
-        high = _between(self.edges, place + 1, self.last + 1)
-        return _between(self.middles, place, self.last).T, low.T, high.T
 
 
 class Learning:
@@ -156,7 +121,7 @@ class Learning:
             costs = [self._cost_at(table) for table in self._tables]
         return float(np.mean(costs))
 
-    def _cost_at(self, table: _Table) -> float:
+    def _cost_at(self, table: Table) -> float:
         coordinates = torch.from_numpy(self._judged).float()
         told = torch.full((len(coordinates), 1), table.told)
         learned = self.transform(coordinates, told).double().numpy()
@@ -167,7 +132,7 @@ class Learning:
         self,
         count: int,
         weights: Sequence[torch.nn.Parameter | Tensor],
-        loss: Callable[[_Table, Tensor], Tensor],
+        loss: Callable[[Table, Tensor], Tensor],
         told: Callable[[], None],
     ) -> None:
         optimiser = torch.optim.Adam(weights, lr=_LEARNING_RATE, betas=(0.9, 0.99))
@@ -185,13 +150,13 @@ class Learning:
             schedule.step()
             told()
 
-    def _hard_loss(self, table: _Table, rows: Tensor) -> Tensor:
+    def _hard_loss(self, table: Table, rows: Tensor) -> Tensor:
         coordinates = torch.from_numpy(self._train[rows.numpy()]).float()
         told = torch.full((len(rows), 1), table.told)
         return self._hard(table, table.index[rows], coordinates, told)
 
     def _hard(
-        self, table: _Table, index: Tensor, coordinates: Tensor, told: Tensor, rounded: bool = False
+        self, table: Table, index: Tensor, coordinates: Tensor, told: Tensor, rounded: bool = False
     ) -> Tensor:
         """Bits of written cells, and what the error of decoding them is worth."""
         scores, low, high = table.hard(index)
@@ -203,7 +168,7 @@ class Learning:
         decoded = self.transform.invert(torch.stack(columns, 1).float(), told)
         return bits + self._error(decoded, coordinates, table)
 
-    def _soft_loss(self, table: _Table, rows: Tensor) -> Tensor:
+    def _soft_loss(self, table: Table, rows: Tensor) -> Tensor:
         """The same where noise stands for rounding, so that the transform has a gradient."""
         coordinates = torch.from_numpy(self._train[rows.numpy()]).float()
         told = torch.full((len(rows), 1), table.told)
@@ -227,11 +192,11 @@ class Learning:
         bits = -(mixture(parameters).mass(low, high) + _TINY).log2().sum(1).mean()
         return bits - (mass + _TINY).log2().sum(1).mean()
 
-    def _error(self, decoded: Tensor, coordinates: Tensor, table: _Table) -> Tensor:
+    def _error(self, decoded: Tensor, coordinates: Tensor, table: Table) -> Tensor:
         error = (decoded - coordinates).square().sum(1).mean()
         return EXCHANGE * error / table.step**2
 
-    def _counted(self) -> list[_Table]:
+    def _counted(self) -> list[Table]:
         """The cells of the training states at each step, after the transform as it is."""
         tables = []
         for step in self.steps:
@@ -240,7 +205,7 @@ class Learning:
                 shown = torch.from_numpy(self._train).float()
                 learned = self.transform(shown, torch.full((len(shown), 1), told))
             added = (learned - shown).double().numpy()
-            tables.append(_Table(self._train + added, step, told))
+            tables.append(Table(self._train + added, step, told))
         return tables
 
     def _codes(self) -> list[LearnedCode]:
@@ -260,11 +225,3 @@ class Learning:
 def _told(step: float, unit: float) -> float:
     """A step as networks are told it: 0 for 1/8 of the embedding's spread, 1 for all of it."""
     return math.log2(step / unit) / 3 + 1
-
-
-def _between(table: Float[Tensor, "D n"], place: Float[Tensor, "D B"], last: Tensor) -> Tensor:
-    """What a table says between its entries, linearly; at its ends beyond them."""
-    place = torch.minimum(place.clamp_min(0), last[:, None].float())
-    floor = torch.minimum(place.detach().floor().long(), (last[:, None] - 1).clamp_min(0))
-    lower, upper = table.gather(1, floor), table.gather(1, floor + 1)
-    return torch.lerp(lower, upper, place - floor)
