@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from ngu.analysis import EmbeddingData, load
 from ngu.analysis.report.assemble import assemble
@@ -120,14 +120,15 @@ class _Progress:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TaskProgressColumn(),
             TimeElapsedColumn(),
             console=console,
             disable=not console.is_terminal,
             transient=True,
         )
         total = sources * (len(STAGES) + 2) + 1
-        self._task = self._bar.add_task("", total=total, completed=-1)
+        self._task = self._bar.add_task("", total=total)
+        self._before = -1
 
     def __enter__(self) -> _Progress:
         self._bar.start()
@@ -136,11 +137,13 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def tell(self, stage: str) -> None:
-        """Another stage begins."""
-        self._bar.update(self._task, description=stage, advance=1)
-        if self._bar.disable:
-            logger.info("%s", stage)
+    def tell(self, stage: str, share: float = 0.0) -> None:
+        """A stage begins, or so much of it is done."""
+        if share == 0:
+            self._before += 1
+            if self._bar.disable:
+                logger.info("%s", stage)
+        self._bar.update(self._task, description=stage, completed=self._before + share)
 
 
 if __name__ == "__main__":

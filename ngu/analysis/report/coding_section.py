@@ -8,8 +8,8 @@ from typing import Any
 
 from ngu.analysis.coding import Redundancy
 from ngu.analysis.coding.rate_distortion import Point
-from ngu.analysis.estimate import Estimate, NotMeasured
-from ngu.analysis.report.section import Figure, Number, Section
+from ngu.analysis.estimate import NotMeasured
+from ngu.analysis.report.section import Figure, Number, Section, error_bars
 
 _CODES = {
     "independent": "each dimension by itself",
@@ -111,17 +111,3 @@ def _dimensions(found: Redundancy) -> Figure | NotMeasured:
         },
         summary=f"{len(bits)} dimensions take {total:.4g} bits by themselves",
     )
-
-
-def error_bars(estimates: Sequence[Estimate]) -> dict[str, Any]:
-    """Intervals as plotly draws them; none where there are none."""
-    if any(estimate.low is None or estimate.high is None for estimate in estimates):
-        return {"visible": False}
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [float(e.high or 0.0) - e.value for e in estimates],
-        "arrayminus": [e.value - float(e.low or 0.0) for e in estimates],
-        "thickness": 1,
-        "width": 2,
-    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ngu.analysis.estimate import Estimate, NotMeasured
+from ngu.analysis.intrinsic_dimension import IntrinsicDimension
 from ngu.analysis.report.section import COUNT, Figure, Number, Section, Table
 from ngu.analysis.spectrum import DEAD, DUPLICATED, Spectrum
 
@@ -12,12 +13,12 @@ _LISTED = 12
 """Dimensions that are listed by number, at most."""
 
 
-def dimensions_section(spectrum: Spectrum, intrinsic: tuple[Number, ...], over: str) -> Section:
+def dimensions_section(spectrum: Spectrum, intrinsic: IntrinsicDimension, over: str) -> Section:
     """The spectrum and the dimensions.
 
     Args:
         spectrum: as measured.
-        intrinsic: intrinsic dimensions.
+        intrinsic: as measured.
         over: what intervals are over, as a clause.
     """
     dim = len(spectrum.eigenvalues)
@@ -61,7 +62,21 @@ def dimensions_section(spectrum: Spectrum, intrinsic: tuple[Number, ...], over: 
                 f"power by which the first {spectrum.fitted} eigenvalues fall; near 1 is balanced, "
                 "0 is flat, above 2 few rule",
             ),
-            *intrinsic,
+            Number(
+                "intrinsic_dimension",
+                "intrinsic dimension",
+                intrinsic.two_nn,
+                f"TwoNN, at the smallest scale there is; {100 * intrinsic.repeated:.3g} % of the "
+                "states repeat another one and were left out",
+                "dimensions",
+            ),
+            Number(
+                "levina_bickel_dimension",
+                "intrinsic dimension, larger scale",
+                intrinsic.levina_bickel,
+                "Levina and Bickel, by 10 to 20 neighbours",
+                "dimensions",
+            ),
             Number(
                 "dead_dimensions",
                 "dead dimensions",
@@ -77,7 +92,7 @@ def dimensions_section(spectrum: Spectrum, intrinsic: tuple[Number, ...], over: 
                 COUNT,
             ),
         ),
-        figures=(_eigenvalues(spectrum), _spreads(spectrum)),
+        figures=(_eigenvalues(spectrum), _spreads(spectrum), *_scales(intrinsic)),
         tables=_pairs(spectrum),
     )
 
@@ -147,6 +162,33 @@ def _spreads(spectrum: Spectrum) -> Figure:
             },
         },
         summary=f"standard deviations of {count} dimensions; {len(spectrum.dead)} are dead",
+    )
+
+
+def _scales(intrinsic: IntrinsicDimension) -> tuple[Figure, ...]:
+    """The dimension by the number of neighbours; nothing where it was not measured."""
+    by_neighbours = intrinsic.by_neighbours
+    if not len(by_neighbours):
+        return ()
+    return (
+        Figure(
+            traces=[
+                {
+                    "type": "scatter",
+                    "mode": "lines",
+                    "x": list(range(2, 2 + len(by_neighbours))),
+                    "y": by_neighbours.tolist(),
+                    "hovertemplate": "%{x} neighbours: %{y:.3g}<extra></extra>",
+                }
+            ],
+            layout={
+                "title": {"text": "Intrinsic dimension over scale"},
+                "xaxis": {"title": {"text": "neighbours looked at"}},
+                "yaxis": {"title": {"text": "dimensions"}, "rangemode": "tozero"},
+            },
+            summary=f"from {by_neighbours[0]:.3g} by 2 neighbours to {by_neighbours[-1]:.3g} by "
+            f"{1 + len(by_neighbours)}",
+        ),
     )
 
 

@@ -2,41 +2,174 @@
 
 from __future__ import annotations
 
-from ngu.analysis.gaussian_information import SharedInformation
-from ngu.analysis.report.section import Number, Section
+import numpy as np
+
+from ngu.analysis.estimate import Estimate, NotMeasured
+from ngu.analysis.information import Information
+from ngu.analysis.neighbour_information import MutualInformation
+from ngu.analysis.report.section import Figure, Number, Section, Table, error_bars
+
+_NAMED = 5
+"""Pairs of dimensions that are listed, at most."""
 
 
-def information_section(shared: SharedInformation) -> Section:
+def information_section(found: Information, over: str) -> Section:
     """Entropy of dimensions, mutual information of pairs, and what all share.
 
     Args:
-        shared: by the covariance.
+        found: as measured.
+        over: what intervals are over, as a clause.
     """
+    entropy = found.entropy
     return Section(
         key="information",
         title="What its dimensions hold and share",
-        how="",
+        how=(
+            "Real numbers hold endless bits; these are told at a resolution of "
+            f"{found.resolution:g} of the embedding's spread. On the left is what each dimension "
+            "holds by itself. The heat map shows what each two dimensions share: bright off the "
+            "diagonal means that one tells much of the other. The total correlation is what all "
+            f"of them together write more than once. Intervals are {over}."
+        ),
         numbers=(
             Number(
                 "total_correlation_bits",
                 "total correlation",
-                shared.total_correlation_bits,
-                "bits that are written twice when each dimension is coded on its own",
+                found.neighbours.total_correlation_bits,
+                "bits that are written twice when each dimension is coded on its own; by nearest "
+                "neighbours, whatever the distribution",
                 "bits",
             ),
             Number(
                 "dual_total_correlation_bits",
                 "dual total correlation",
-                shared.dual_total_correlation_bits,
-                "bits that at least two dimensions hold together",
+                found.copula.dual_total_correlation_bits,
+                "bits that at least two dimensions hold together; by the Gaussian copula",
                 "bits",
             ),
             Number(
                 "o_information_bits",
                 "O-information",
-                shared.o_information_bits,
-                "their difference: above 0 dimensions repeat each other, below they tell together",
+                found.copula.o_information_bits,
+                "total less dual total correlation: above 0 dimensions repeat each other, below "
+                "they tell together what none tells alone; by the Gaussian copula",
                 "bits",
             ),
+            Number(
+                "entropy_bits",
+                "entropy of the dimensions",
+                entropy if isinstance(entropy, NotMeasured) else entropy.total_bits,
+                "their sum, each dimension on its own",
+                "bits",
+            ),
+            Number(
+                "gaussian_total_correlation_bits",
+                "total correlation, if Gaussian",
+                found.gaussian.total_correlation_bits,
+                "by the covariance alone",
+                "bits",
+                listed=False,
+            ),
+            Number(
+                "copula_total_correlation_bits",
+                "total correlation, at least",
+                found.copula.total_correlation_bits,
+                "by the Gaussian copula, a lower bound",
+                "bits",
+                listed=False,
+            ),
         ),
+        figures=(_entropies(found), _pairs(found.mutual)),
+        tables=(_shared(found), *_most(found.mutual)),
     )
+
+
+def _entropies(found: Information) -> Figure | NotMeasured:
+    entropy = found.entropy
+    if isinstance(entropy, NotMeasured):
+        return entropy
+    ends = (entropy.interval.low, entropy.interval.high)
+    estimates = [
+        Estimate(float(value), *(None if np.isnan(end) else float(end) for end in around))
+        for value, *around in zip(entropy.bits, *ends, strict=True)
+    ]
+    return Figure(
+        traces=[
+            {
+                "type": "bar",
+                "x": list(range(len(estimates))),
+                "y": [estimate.value for estimate in estimates],
+                "error_y": error_bars(estimates),
+                "hovertemplate": "dimension %{x}: %{y:.3g} bits<extra></extra>",
+            }
+        ],
+        layout={
+            "title": {"text": "Entropy of each dimension"},
+            "xaxis": {"title": {"text": "dimension"}},
+            "yaxis": {"title": {"text": "bits"}, "rangemode": "tozero"},
+        },
+        summary=f"dimensions hold {entropy.bits.min():.2g} to {entropy.bits.max():.2g} bits",
+        height=380,
+    )
+
+
+def _pairs(mutual: MutualInformation | NotMeasured) -> Figure | NotMeasured:
+    if isinstance(mutual, NotMeasured):
+        return mutual
+    names = [str(dimension) for dimension in mutual.dimensions]
+    bits = [
+        [None if np.isnan(value) else round(max(float(value), 0.0), 4) for value in row]
+        for row in mutual.bits
+    ]
+    return Figure(
+        traces=[
+            {
+                "type": "heatmap",
+                "z": bits,
+                "x": names,
+                "y": names,
+                "colorscale": "Viridis",
+                "zmin": 0,
+                "colorbar": {"title": {"text": "bits", "side": "right"}, "thickness": 12},
+                "hovertemplate": "%{x} and %{y} share %{z:.3g} bits<extra></extra>",
+            }
+        ],
+        layout={
+            "title": {"text": "What each two dimensions share"},
+            "xaxis": {"title": {"text": "dimension"}, "type": "category", "constrain": "domain"},
+            "yaxis": {
+                "title": {"text": "dimension"},
+                "type": "category",
+                "autorange": "reversed",
+                "scaleanchor": "x",
+                "constrain": "domain",
+            },
+        },
+        summary=f"two dimensions share up to {np.nanmax(mutual.bits):.2g} bits",
+        height=380,
+    )
+
+
+def _shared(found: Information) -> Table:
+    ways = (found.gaussian, found.copula, found.neighbours)
+    rows = (
+        ("total correlation, bits", *(way.total_correlation_bits for way in ways)),
+        ("dual total correlation, bits", *(way.dual_total_correlation_bits for way in ways)),
+        ("O-information, bits", *(way.o_information_bits for way in ways)),
+    )
+    return Table(("shared by all", "if Gaussian", "Gaussian copula", "nearest neighbours"), rows)
+
+
+def _most(mutual: MutualInformation | NotMeasured) -> tuple[Table, ...]:
+    """The pairs that share most."""
+    if isinstance(mutual, NotMeasured):
+        return ()
+    first, second = np.triu_indices(len(mutual.dimensions), 1)
+    order = np.argsort(-mutual.bits[first, second])[:_NAMED]
+    rows = []
+    for i, j in zip(first[order], second[order], strict=True):
+        ends = (float(end[i, j]) for end in mutual.interval)
+        around = (None if np.isnan(end) else end for end in ends)
+        pair = f"{mutual.dimensions[i]} and {mutual.dimensions[j]}"
+        rows.append((pair, Estimate(float(mutual.bits[i, j]), *around)))
+    return (Table(("two dimensions", "bits that they share"), tuple(rows)),)

@@ -11,30 +11,32 @@
     return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   }
 
-  function themed(layout) {
+  function themed(layout, legend = false) {
     const ink = variable("--ink"), line = variable("--line"), soft = variable("--soft");
     const result = {
-      margin: { l: 62, r: 14, t: 34, b: 50 }, colorway: SERIES, hovermode: "closest", ...layout,
+      margin: { l: 62, r: 14, t: 34, b: legend ? 84 : 50 }, colorway: SERIES, hovermode: "closest", ...layout,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: "system-ui, -apple-system, Segoe UI, Roboto, sans-serif", size: 13, color: ink },
       hoverlabel: { bgcolor: variable("--card"), bordercolor: line, font: { color: ink } },
-      legend: { orientation: "h", y: -0.24, yanchor: "top", x: 0, ...layout.legend },
+      legend: { orientation: "h", y: 0, yref: "container", yanchor: "bottom", x: 0, ...layout.legend },
     };
     if (result.title) result.title = { x: 0, xanchor: "left", xref: "paper", y: 0.98, yanchor: "top",
       ...result.title, font: { size: 14, color: ink } };
     for (const axis of Object.keys(result).filter((key) => /^[xy]axis/.test(key)))
       result[axis] = { automargin: true, ...result[axis], gridcolor: line, linecolor: line,
-                       zerolinecolor: line, tickfont: { color: soft } };
+                       zerolinecolor: line, tickfont: { color: soft, size: 12 },
+                       title: { standoff: 8, ...result[axis].title, font: { size: 12, color: soft } } };
     return result;
   }
 
   function draw(element, traces, layout) {
-    drawn.push({ element, layout });
-    return Plotly.newPlot(element, traces, themed(layout), CONFIG);
+    const legend = traces.length > 1;
+    drawn.push({ element, layout, legend });
+    return Plotly.newPlot(element, traces, themed(layout, legend), CONFIG);
   }
 
   function recolour() {
-    for (const { element, layout } of drawn) Plotly.relayout(element, themed(layout));
+    for (const { element, layout, legend } of drawn) Plotly.relayout(element, themed(layout, legend));
   }
 
   function make(tag, properties = {}, ...children) {
@@ -156,7 +158,9 @@
       if (states.has_pictures) self.append(picture(states.pictures[i], "the state"));
       self.append(strip(states.strips[i]), facts(i));
       part(why, "self").replaceChildren(self);
-      part(why, "near").replaceChildren(...near.map((j) => neighbour(i, j)));
+      const pictured = states.has_pictures ? found.pictures[i].length : 0;
+      part(why, "near").replaceChildren(...near.filter((j) => j < pictured).map((j) => neighbour(i, j)));
+      part(why, "rest").replaceChildren(...near.filter((j) => j >= pictured).map((j) => neighbour(i, j)));
       const sum = near.reduce((total, j) => total + found.kernel[i][j], 0);
       const step = states.columns.find((column) => column.name === "step");
       const place = step ? `Step ${short(step.values[i])}` : `State ${i + 1}`;
@@ -178,7 +182,8 @@
     function rank(i) {
       const values = compared().filter((value) => value !== null), mine = states.why.novelty[i];
       const below = values.filter((value) => value < mine).length;
-      return `newer than ${Math.round(100 * below / Math.max(1, values.length - 1))} % of those shown`;
+      const share = Math.round(100 * below / Math.max(1, values.length - 1));
+      return `newer than ${Math.min(share, 100)} % of the states shown that have all their neighbours`;
     }
 
     function extreme(sign) {

@@ -125,9 +125,11 @@ def _section(
     parts = []
     for section, report in zip(sections, reports, strict=True):
         drawn = "".join(_figure(figure, figures) for figure in section.figures)
+        more = " three" * (len(section.figures) == 3)
+        listed = [number for number in section.numbers if number.listed]
         parts.append(
-            f'<div class="panel">{_name(report, reports)}<div class="figures">{drawn}</div>'
-            f"{_numbers(section.numbers)}{''.join(map(_table, section.tables))}</div>"
+            f'<div class="panel">{_name(report, reports)}<div class="figures{more}">{drawn}</div>'
+            f"{_numbers(listed)}{''.join(map(_table, section.tables))}</div>"
         )
     return (
         f'<section id="{first.key}"><h2>{_text(first.title)}</h2>'
@@ -224,7 +226,8 @@ def _states(reports: Sequence[Report]) -> str:
             '<button type="button" data-part="newest">the newest</button>'
             '<button type="button" data-part="oldest">the least new</button></div>'
             '<p data-part="sentence" aria-live="polite"></p><div class="why">'
-            '<div data-part="self"></div><div class="near" data-part="near"></div></div>'
+            '<div data-part="self"></div><div><div class="near" data-part="near"></div>'
+            '<div class="near" data-part="rest"></div></div></div>'
             f'<p class="soft small">{_text(report.states["why"]["origin"])}</p></div>'
         )
     shown = len(reports[0].states["pictures"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ngu.analysis.coding.scalar_code import Rotation
+from ngu.analysis.coding.learned_code import LearnedCode
 from ngu.analysis.estimate import Estimate, NotMeasured
 from ngu.analysis.report.assemble import Report
 from ngu.analysis.report.comparison import compare
@@ -56,7 +56,7 @@ def plain(value: Any) -> Any:
         )
     if isinstance(value, NotMeasured):
         return {"value": None, "low": None, "high": None, "reason": value.reason}
-    if isinstance(value, Rotation):  # D x D numbers that nobody reads
+    if isinstance(value, LearnedCode):  # its weights
         return None
     if dataclasses.is_dataclass(value):
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ class Number(NamedTuple):
     unit: str = ""
     """Its unit: bits, dimensions, ...; "%" where the number is a share that readers see in %;
     `COUNT`."""
+    listed: bool = True
+    """Whether its section lists it; what stands in a table of the section is not repeated."""
 
 
 class Figure(NamedTuple):
@@ -57,3 +60,17 @@ class Section:
     numbers: tuple[Number, ...] = ()
     figures: tuple[Figure | NotMeasured, ...] = ()
     tables: tuple[Table, ...] = field(default=())
+
+
+def error_bars(estimates: Sequence[Estimate]) -> dict[str, Any]:
+    """Intervals as plotly draws them; none where there are none."""
+    if any(estimate.low is None or estimate.high is None for estimate in estimates):
+        return {"visible": False}
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [float(e.high or 0.0) - e.value for e in estimates],
+        "arrayminus": [e.value - float(e.low or 0.0) for e in estimates],
+        "thickness": 1,
+        "width": 2,
+    }

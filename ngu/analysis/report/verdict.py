@@ -5,6 +5,7 @@ Each rule names its thresholds; what was not measured is not judged.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from ngu.analysis.estimate import Estimate, NotMeasured
@@ -12,20 +13,21 @@ from ngu.analysis.report.section import Number
 from ngu.analysis.report.words import interval, per_cent, rounded
 
 KNOWN, HALF_KNOWN = 0.8, 0.5
-"""F1 from which a variable is read well, and from which in part."""
+"""F1 or R2 from which a variable is read well, and from which in part."""
 _NAMED = 4
 """Variables that are named in a sentence, at most."""
 
 
 def verdict(
-    numbers: Mapping[str, Number], dim: int, known: Mapping[str, Estimate]
+    numbers: Mapping[str, Number], dim: int, known: Mapping[str, tuple[str, float]]
 ) -> tuple[str, ...]:
     """Sentences on an embedding.
 
     Args:
         numbers: what was measured, by key.
         dim: dimensions D.
-        known: F1 of the variables that a linear probe was scored on, by name.
+        known: of the variables that a linear probe reads, "F1" or "R2" and how much, by name, the
+            best first.
     """
     sentences = [
         _dimensions(numbers, dim),
@@ -79,18 +81,23 @@ def _redundancy(numbers: Mapping[str, Number]) -> str:
     )
 
 
-def _knowledge(known: Mapping[str, Estimate]) -> str:
+def _knowledge(known: Mapping[str, tuple[str, float]]) -> str:
     if not known:
         return ""
-    ranked = sorted(known, key=lambda name: -known[name].value)
-    well = [name for name in ranked if known[name].value >= KNOWN]
-    partly = [name for name in ranked if HALF_KNOWN <= known[name].value < KNOWN]
-    hardly = [name for name in ranked if known[name].value < HALF_KNOWN]
     parts = []
-    for names, how in ((well, "well"), (partly, "in part"), (hardly, "hardly")):
-        if names:
-            parts.append(f"{how} {_list(names, known)}")
-    return f"A linear probe reads from it {', '.join(parts)} (F1 on episodes held out)."
+    for how, least, most in (
+        ("well", KNOWN, math.inf),
+        ("in part", HALF_KNOWN, KNOWN),
+        ("hardly", -math.inf, HALF_KNOWN),
+    ):
+        told = [
+            f"{name} ({kind} {score:.2f})"
+            for name, (kind, score) in known.items()
+            if least <= score < most
+        ]
+        if told:
+            parts.append(f"{how} {_listed(told)}")
+    return f"On episodes held out, a linear probe reads {'; '.join(parts)}."
 
 
 def _distance(numbers: Mapping[str, Number]) -> str:
@@ -136,14 +143,9 @@ def _about(found: Estimate) -> str:
     return f"{rounded(found.value)} ({interval(found)})"
 
 
-def _list(names: Sequence[str], known: Mapping[str, Estimate]) -> str:
-    told = [f"{name} ({known[name].value:.2f})" for name in names[:_NAMED]]
-    more = len(names) - len(told)
-    return (
-        " and ".join(told)
-        if not more and len(told) < 3
-        else ", ".join(told) + (f" and {more} more" if more else "")
-    )
+def _listed(told: Sequence[str]) -> str:
+    named, more = told[:_NAMED], len(told) - _NAMED
+    return ", ".join(named) + (f" and {more} more" if more > 0 else "")
 
 
 def _singular(says: str) -> str:

@@ -42,3 +42,10 @@ def interval(found: Estimate, unit: str = "") -> str:
     say = per_cent if unit == "%" else rounded
     end = " %" if unit == "%" else ""
     return f"{say(found.low)} to {say(found.high)}{end}"
+
+
+def plotly_text(text: str) -> str:
+    """Text that plotly.js, which reads a little HTML, shows as it is."""
+    short = " ".join(text.split())
+    short = short if len(short) <= 24 else f"{short[:23]}\N{HORIZONTAL ELLIPSIS}"
+    return short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -53,11 +53,13 @@ def test_redundancy(share, words):
 
 
 def test_what_it_knows_the_best_first():
-    known = {name: Estimate(f1) for name, f1 in {"x": 0.6, "room": 0.98, "keys": 0.2}.items()}
+    known = {"room": ("F1", 0.98), "x": ("R2", 0.8), "y": ("R2", 0.6), "keys": ("F1", 0.2)}
     assert said(known) == (
-        "A linear probe reads from it well room (0.98), in part x (0.60), hardly keys (0.20) "
-        "(F1 on episodes held out)."
+        "On episodes held out, a linear probe reads well room (F1 0.98), x (R2 0.80); "
+        "in part y (R2 0.60); hardly keys (F1 0.20)."
     )
+    many = {f"v{i}": ("F1", 0.9) for i in range(6)}
+    assert "v3 (F1 0.90) and 2 more." in said(many)
 
 
 def test_a_reason_is_given_once():
