@@ -28,6 +28,7 @@ from ngu.analysis.coding.rate_distortion import (
     saved_share,
 )
 from ngu.analysis.coding.scalar_code import fit_scalar_code, identity, principal_axes
+from ngu.analysis.coding.transform import HYPER
 from ngu.analysis.estimate import Estimate, NotMeasured
 from ngu.analysis.resampling import MIN_GROUPS, Groups, make_groups
 from ngu.analysis.resolution import RESOLUTION, spread
@@ -60,6 +61,8 @@ class Redundancy:
     code: LearnedCode | None
     """(c) at `step`: its `innovations` are the embedding without what its dimensions share; None
     where nothing was measured."""
+    hyperprior_bits: float
+    """Bits of a state in (c) at `step` that its hyperprior takes; 0 where it was of no use."""
     trained_on: int
     """States that the codes were fitted to."""
     held_out: int
@@ -160,6 +163,7 @@ def _record(
         redundancy_by_step=tuple((step, found) for step, found in by_step if found is not None),
         curves={name: tuple(each.point for each in curve) for name, curve in curves.items()},
         code=code,
+        hyperprior_bits=float(better[place].bits_of_dimension[:, :HYPER].sum() / sizes.sum()),
         trained_on=trained_on,
         held_out=len(groups.index),
         intervals=groups.description,
@@ -205,4 +209,4 @@ def _unmeasurable(
 
 
 def _not_measured(reason: NotMeasured, groups: Groups, step: float) -> Redundancy:
-    return Redundancy(reason, reason, reason, step, (), {}, None, 0, 0, groups.description)
+    return Redundancy(reason, reason, reason, step, (), {}, None, 0.0, 0, 0, groups.description)
