@@ -10,6 +10,7 @@ Shapes: N states, D dimensions, S steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,7 +37,13 @@ from ngu.analysis.resolution import RESOLUTION, spread
 STEPS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 """Of the quantiser, in units of the embedding's spread."""
 _HELD_OUT_SHARE = 0.2
-_MOST_HELD_OUT = 4_096
+_MOST_HELD_OUT = 2**17
+"""Numbers that are coded at most: 4,096 states of 32 dimensions."""
+_FEWEST_HELD_OUT = 256
+_MOST_TRAINED_ON = 50_000
+_WIDEST = 1_024
+_FULL_UPDATES = 64
+"""From so many dimensions on there are fewer updates, as each takes longer."""
 _COMPARED = 4_096
 _LEARNING_SHARE = 0.7
 _FEWEST = 100
@@ -100,7 +107,8 @@ def redundancy(
     reason = _unmeasurable(embeddings, groups, unit)
     if reason is not None:
         return _not_measured(reason, groups, RESOLUTION * unit)
-    train, held_out = _split(groups, seed)
+    dim = embeddings.shape[1]
+    train, held_out = _split(groups, max(_FEWEST_HELD_OUT, _MOST_HELD_OUT // dim), seed)
     training, states = embeddings[train], embeddings[held_out]
     of_states = groups.of(held_out)
     rotations = {"independent": identity(training), "principal": principal_axes(training)}
@@ -110,7 +118,8 @@ def redundancy(
         for name, rotation in rotations.items()
     }
     start = min(rotations, key=lambda name: _cost(codes[name], steps, training))
-    learning = Learning(rotations[start], training, steps, unit, seed=seed, config=learning_config)
+    config = learning_config or _updates(dim)
+    learning = Learning(rotations[start], training, steps, unit, seed=seed, config=config)
     learned = learning.run(lambda share: told(_LEARNING_SHARE * share))
     codes["learned"] = learned
     curves: dict[str, list[Measured]] = {}
@@ -177,19 +186,30 @@ def _around(value: float, near: Estimate) -> Estimate:
     return Estimate(value, value + near.low - near.value, value + near.high - near.value)
 
 
-def _split(groups: Groups, seed: int) -> tuple[Int64[np.ndarray, " T"], Int64[np.ndarray, " H"]]:
-    """Rows to fit codes to, and rows of other groups to judge them by; at most 4,096 of these."""
+def _updates(dim: int) -> LearningConfig:
+    """How long (c) is trained."""
+    full, share = LearningConfig(), min(1.0, _FULL_UPDATES / dim)
+    return LearningConfig(
+        *(math.ceil(share * count) for count in (full.context, full.transform, full.adapted))
+    )
+
+
+def _split(
+    groups: Groups, most: int, seed: int
+) -> tuple[Int64[np.ndarray, " T"], Int64[np.ndarray, " H"]]:
+    """Rows to fit codes to, and rows of other groups to judge them by, so many at most."""
     generator = np.random.Generator(np.random.PCG64(seed))
     order = generator.permutation(groups.count)
     # Enough of them for an interval, where there are enough.
     many = max(1, round(groups.count * _HELD_OUT_SHARE), min(MIN_GROUPS, groups.count // 2))
     rows = np.arange(len(groups.index))
     judged = np.isin(groups.index, order[:many])
-    held_out = rows[judged]
-    if len(held_out) > _MOST_HELD_OUT:
-        # Whole groups would leave few where episodes are long: a part of each.
-        held_out = held_out[:: -(-len(held_out) // _MOST_HELD_OUT)]
-    return rows[~judged], held_out
+    return _thinned(rows[~judged], _MOST_TRAINED_ON), _thinned(rows[judged], most)
+
+
+def _thinned(rows: Int64[np.ndarray, " n"], most: int) -> Int64[np.ndarray, " m"]:
+    """Every k-th row, so that there are at most so many: a part of each episode."""
+    return rows[:: -(-len(rows) // most)]
 
 
 def _unmeasurable(
@@ -201,6 +221,8 @@ def _unmeasurable(
             f"{count} state{'s' * (count != 1)} of {dim} dimensions are too few to fit a code to "
             f"some and judge it by others: at least {max(_FEWEST, 4 * dim)} are needed"
         )
+    if dim > _WIDEST:
+        return NotMeasured(f"{dim:,} dimensions are more than {_WIDEST:,}")
     if groups.count < 2:
         return NotMeasured("all states are of one group")
     if unit == 0:
