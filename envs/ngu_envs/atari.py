@@ -15,7 +15,7 @@ from typing import Any, Literal
 import gymnasium
 import numpy as np
 
-from ngu_envs.atari_frames import SIDE
+from ngu_envs.atari_frames import SCREEN_WIDTH, SIDE
 from ngu_envs.atari_game import RECORD, GameSettings
 from ngu_envs.atari_names import ROOM_BYTES
 from ngu_envs.atari_process import WorkerProcess
@@ -72,6 +72,8 @@ class AtariConfig:
     num_workers: int | None = None
     """Processes that share the environments, None for one a core; the results do not depend on
     it."""
+    screens: bool = False
+    """Whether info holds the console's own picture too, for people: in colour, 210 x 160."""
 
     def __post_init__(self):
         if self.protocol not in PROTOCOLS:
@@ -83,6 +85,7 @@ class AtariConfig:
         require_bool("full_action_set", settings.full_action_set)
         require_integer("action_repeat", settings.action_repeat, minimum=1)
         require_integer("max_steps", settings.max_steps, minimum=1)
+        require_bool("screens", self.screens)
         if self.num_workers is not None:
             require_integer("num_workers", self.num_workers, minimum=1)
 
@@ -104,7 +107,9 @@ class AtariEnvs(RestorableVectorEnv):
     """E environments of one game.
 
     Observation: uint8 [frames, 84, 84], latest frame last. Actions: Discrete. Rewards: float32,
-    unclipped. info: "lives" int32 [E], and "room" int32 [E] in the games of `ROOM_BYTES`.
+    unclipped. info: "lives" int32 [E]; "ram" uint8 [E, 128], the console's memory; "room" int32 [E]
+    in the games of `ROOM_BYTES`; "screen" uint8 [E, rows, 160, 3] where `AtariConfig.screens` asks
+    for it, but not after `restore`.
 
     Args:
         rom: For example "montezuma_revenge".
@@ -125,7 +130,7 @@ class AtariEnvs(RestorableVectorEnv):
         count = min(self.config.num_workers or _usable_cores(), num_envs)
         bounds = np.linspace(0, num_envs, count + 1).astype(int).tolist()
         self._workers = [
-            WorkerProcess(rom, first, end - first, settings)
+            WorkerProcess(rom, first, end - first, settings, screens=self.config.screens)
             for first, end in itertools.pairwise(bounds)
         ]
         self._has_room = rom in ROOM_BYTES
@@ -152,18 +157,24 @@ class AtariEnvs(RestorableVectorEnv):
         seeds = np.array([child.generate_state(1, np.uint64)[0] for child in children])
         for worker in self._workers:
             worker.create(seeds[worker.share])
-        counts = [worker.read_action_count() for worker in self._workers]
-        return counts[0]
+        created = [worker.read_created() for worker in self._workers]
+        actions, self._screen_rows = created[0]
+        return actions
 
     def _read(self) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         observations = np.empty(self.observation_space.shape or (), np.uint8)
         records = np.empty(self.num_envs, RECORD)
+        arrays, info = [observations, records], {}
+        if self.config.screens:
+            shape = (self.num_envs, self._screen_rows, SCREEN_WIDTH, 3)
+            info["screen"] = np.empty(shape, np.uint8)
+            arrays.append(info["screen"])
         for worker in self._workers:
-            worker.read_step(observations, records)
-        return observations, records, self._info(records)
+            worker.read_step(*arrays)
+        return observations, records, info | self._info(records)
 
     def _info(self, records: np.ndarray) -> dict[str, Any]:
-        info = {"lives": records["lives"].copy()}
+        info = {"lives": records["lives"].copy(), "ram": records["ram"].copy()}
         if self._has_room:
             info["room"] = records["room"].copy()
         return info

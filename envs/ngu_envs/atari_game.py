@@ -19,6 +19,9 @@ from ale_py import roms
 from ngu_envs.atari_frames import SCREEN_WIDTH, AreaResize
 from ngu_envs.atari_names import ROOM_BYTES
 
+RAM_BYTES = 128
+"""Of the console's memory."""
+
 # What a step gives besides the observation, as it travels between processes.
 RECORD = np.dtype(
     [
@@ -27,6 +30,7 @@ RECORD = np.dtype(
         ("truncated", np.bool_),
         ("lives", np.int32),
         ("room", np.int32),
+        ("ram", np.uint8, (RAM_BYTES,)),
     ]
 )
 
@@ -61,6 +65,11 @@ class AtariGame:
         observation: uint8 [frames, 84, 84], where each reset and step leaves its observation; it
             is the game's frame stack, so nothing else may write there.
         record: [1] of `RECORD`, where they leave the rest.
+        screens: Whether they leave the console's own picture in `screen`.
+
+    Attributes:
+        screen: uint8 [height, 160, 3], of an action's last two frames the brighter in each pixel
+            and colour; no rows without `screens`.
     """
 
     def __init__(
@@ -70,6 +79,8 @@ class AtariGame:
         settings: GameSettings,
         observation: np.ndarray,
         record: np.ndarray,
+        *,
+        screens: bool = False,
     ):
         no_ops, emulator = np.random.SeedSequence(seed).spawn(2)
         self.settings = settings
@@ -87,6 +98,7 @@ class AtariGame:
         height = self._ale.getScreenDims()[0]
         self._resize = AreaResize(height)
         self._screens = np.empty((2, height, SCREEN_WIDTH), np.uint8)
+        self.screen = np.zeros((height if screens else 0, SCREEN_WIDTH, 3), np.uint8)
         self._stack = observation
         self._record = record
         self._elapsed = 0
@@ -102,6 +114,8 @@ class AtariGame:
                     self._ale.reset_game()
         self._elapsed = 0
         self._ale.getScreenGrayscale(self._screens[0])
+        if len(self.screen):
+            self._ale.getScreenRGB(self.screen)
         self._stack[:] = 0
         self._stack[-1] = self._resize(self._screens[0])
         self._leave(0.0, terminated=False)
@@ -121,6 +135,9 @@ class AtariGame:
             terminated = ale.game_over(with_truncation=False)
             if frame >= repeat - 2 or terminated:
                 ale.getScreenGrayscale(self._screens[seen])
+                if len(self.screen):
+                    drawn = ale.getScreenRGB()
+                    self.screen[:] = np.maximum(self.screen, drawn) if seen else drawn
                 seen += 1
             if terminated:
                 break
@@ -137,8 +154,9 @@ class AtariGame:
     def _leave(self, reward: float, terminated: bool) -> None:
         truncated = not terminated and self._elapsed >= self.settings.max_steps
         self._ended = terminated or truncated
-        room = -1 if self._room_byte is None else self._ale.getRAM()[self._room_byte]
-        self._record[0] = (reward, terminated, truncated, self._ale.lives(), room)
+        ram = self._ale.getRAM()
+        room = -1 if self._room_byte is None else ram[self._room_byte]
+        self._record[0] = (reward, terminated, truncated, self._ale.lives(), room, ram)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """All that the next steps depend on, as arrays."""

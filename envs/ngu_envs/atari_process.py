@@ -63,9 +63,12 @@ class WorkerProcess:
         first: Number of its first environment, for messages.
         count: How many games.
         settings: How they are played.
+        screens: Whether the console's own pictures come with each step.
     """
 
-    def __init__(self, rom: str, first: int, count: int, settings: GameSettings):
+    def __init__(
+        self, rom: str, first: int, count: int, settings: GameSettings, *, screens: bool = False
+    ):
         self.share = slice(first, first + count)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115, lives as long as the worker
         environment = {
@@ -91,7 +94,12 @@ class WorkerProcess:
         self._input = self._process.stdin.fileno()
         self._output = self._process.stdout.fileno()
         _widen(self._output)
-        setup = {"rom": rom, "count": count, "settings": asdict(settings)}
+        setup = {
+            "rom": rom,
+            "count": count,
+            "settings": asdict(settings),
+            "screens": screens,
+        }
         self._owes_answer = False
         self._write(json.dumps(setup).encode() + b"\n")
 
@@ -133,15 +141,15 @@ class WorkerProcess:
             self._died()
 
     def create(self, seeds: np.ndarray) -> None:
-        """Makes the games anew; `read_action_count` must follow."""
+        """Makes the games anew; `read_created` must follow."""
         self._send(wire.CREATE + seeds.astype(np.uint64).tobytes())
 
-    def read_action_count(self) -> int:
-        """Number of actions of the games made."""
-        answer = bytearray(1)
+    def read_created(self) -> tuple[int, int]:
+        """Number of actions of the games made, and rows of the pictures that come with steps."""
+        answer = bytearray(2)
         self._receive(memoryview(answer))
         self._owes_answer = False
-        return answer[0]
+        return answer[0], answer[1]
 
     def reset(self) -> None:
         """Begins an episode in each game; `read_step` must follow."""
@@ -151,10 +159,14 @@ class WorkerProcess:
         """Steps each game; `read_step` must follow."""
         self._send(wire.STEP + actions.astype(np.uint8).tobytes())
 
-    def read_step(self, observations: np.ndarray, records: np.ndarray) -> None:
-        """Writes what the worker answers into this worker's share of the arrays."""
-        self._receive(wire.bytes_of(observations[self.share]))
-        self._receive(wire.bytes_of(records[self.share]))
+    def read_step(self, *arrays: np.ndarray) -> None:
+        """Writes what the worker answers into this worker's share of arrays.
+
+        Args:
+            arrays: observations and records [E, ...], and pictures where they come too.
+        """
+        for array in arrays:
+            self._receive(wire.bytes_of(array[self.share]))
         self._owes_answer = False
 
     def save(self) -> list[dict[str, np.ndarray]]:

@@ -8,11 +8,12 @@ import os
 import numpy as np
 
 CREATE = b"c"
-"""Followed by n uint64 seeds: makes the games anew. Answered by the number of actions, a byte."""
+"""Followed by n uint64 seeds: makes the games anew. Answered by a byte each: how many
+actions there are, and how many rows the pictures have that come with steps."""
 RESET = b"r"
-"""Answered by observations and records."""
+"""Answered by observations and records, and by pictures where the set-up asks for them."""
 STEP = b"s"
-"""Followed by n uint8 actions. Answered by observations and records."""
+"""Followed by n uint8 actions. Answered as RESET is."""
 SAVE = b"g"
 """Answered by a block of arrays."""
 LOAD = b"l"

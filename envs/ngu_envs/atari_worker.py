@@ -36,11 +36,21 @@ class Worker:
         rom: Which game.
         count: How many of it.
         settings: How they are played.
+        screens: Whether the console's own pictures are answered too.
         commands: Descriptor that commands come from.
         answers: Descriptor that answers go to.
     """
 
-    def __init__(self, rom: str, count: int, settings: GameSettings, commands: int, answers: int):
+    def __init__(
+        self,
+        rom: str,
+        count: int,
+        settings: GameSettings,
+        *,
+        screens: bool,
+        commands: int,
+        answers: int,
+    ):
         self._rom = rom
         self._settings = settings
         self._commands = commands
@@ -50,6 +60,7 @@ class Worker:
         self._actions = np.zeros(count, np.uint8)
         self._observations = np.zeros((count, settings.frame_stack, SIDE, SIDE), np.uint8)
         self._records = np.zeros(count, RECORD)
+        self._screens = screens
 
     def run(self) -> None:
         """Follows commands until the input ends."""
@@ -70,10 +81,12 @@ class Worker:
                     self._settings,
                     self._observations[i],
                     self._records[i : i + 1],
+                    screens=self._screens,
                 )
                 for i, seed in enumerate(self._seeds)
             ]
-            wire.write_all(self._answers, bytes([len(self._games[0].actions)]))
+            game = self._games[0]
+            wire.write_all(self._answers, bytes([len(game.actions), len(game.screen)]))
         elif command == wire.RESET:
             for game in self._games:
                 game.reset()
@@ -124,6 +137,9 @@ class Worker:
     def _answer_step(self) -> None:
         wire.write_all(self._answers, wire.bytes_of(self._observations))
         wire.write_all(self._answers, wire.bytes_of(self._records))
+        if self._screens:
+            for game in self._games:
+                wire.write_all(self._answers, wire.bytes_of(game.screen))
 
 
 def main() -> None:
@@ -138,7 +154,14 @@ def main() -> None:
         return
     setup = json.loads(line)
     settings = GameSettings(**setup["settings"])
-    worker = Worker(setup["rom"], setup["count"], settings, commands, answers)
+    worker = Worker(
+        setup["rom"],
+        setup["count"],
+        settings,
+        screens=setup["screens"],
+        commands=commands,
+        answers=answers,
+    )
     try:
         worker.run()
     except BrokenPipeError:

@@ -6,6 +6,7 @@ Source: Osband et al., Behaviour Suite for Reinforcement Learning (arXiv 1908.03
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
@@ -40,7 +41,8 @@ class DeepSea(VectorizedEnv):
     after N steps.
 
     Observation: uint8 [1, N, N] in {0, 1}, the diver's cell is 1; all zeros at the end, below the
-    last row. Actions: 2. Nothing is random, so the seed changes nothing.
+    last row. `info["row"]` and `info["column"]`, int64 [E]: where it is. Actions: 2. Nothing is
+    random, so the seed changes nothing.
 
     Args:
         num_envs: Number of environments.
@@ -82,6 +84,9 @@ class DeepSea(VectorizedEnv):
         self._column[...] = np.where(where, moved, self._column)
         self._row += where
         return rewards, where & (self._row == size)
+
+    def _info(self) -> dict[str, Any]:
+        return {"row": self._row.copy(), "column": self._column.copy()}
 
     def _observe(self) -> np.ndarray:
         size = self.config.size

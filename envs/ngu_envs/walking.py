@@ -19,7 +19,8 @@ class WalkingEnv(VectorizedEnv):
     Actions: 0 up, 1 down, 2 left, 3 right. A step into a wall leaves the agent where it is, or ends
     the episode with the agent on the wall, so that what it did can be seen.
     `info["coverage"]`, float32 [E]: distinct free cells visited in this episode, the first one
-    included, over all free cells. A subclass gives `_new_walls` and `_paint`.
+    included, over all free cells. `info["row"]` and `info["column"]`, int64 [E]: where the agent
+    stands. A subclass gives `_new_walls` and `_paint`.
 
     Args:
         num_envs: Number of environments.
@@ -97,4 +98,9 @@ class WalkingEnv(VectorizedEnv):
         return pictures.reshape(self.num_envs, 3, self.size, self.size)
 
     def _info(self) -> dict[str, Any]:
-        return {"coverage": (self._visited_count / self.free_cells).astype(np.float32)}
+        row, column = np.divmod(self._position, self.size)
+        return {
+            "coverage": (self._visited_count / self.free_cells).astype(np.float32),
+            "row": row,
+            "column": column,
+        }

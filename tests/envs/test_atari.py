@@ -12,7 +12,10 @@ from ale_py.vector_env import AtariVectorEnv
 
 from ngu_envs import AtariConfig, WorkerDiedError, atari_wire, make
 from ngu_envs.atari import PROTOCOLS
+from ngu_envs.atari_frames import AreaResize
 from ngu_envs.atari_names import ROM_OF_GAME, ROOM_BYTES
+from ngu_envs.atari_ram import RAM_LABELS
+from ngu_envs.labels import label_meanings, labels_of
 
 
 def actions_of(envs, steps, seed=0):
@@ -147,8 +150,40 @@ def test_a_game_without_rooms_and_with_a_taller_picture():
     envs = make("Pooyan", 2, 0, num_workers=1, full_action_set=False)
     observation, info = envs.reset()
     assert observation.shape == (2, 1, 84, 84)
-    assert sorted(info) == ["lives"]
+    assert sorted(info) == ["lives", "ram"]
     assert envs.metadata["progress"] is None
+    envs.close()
+
+
+@pytest.mark.parametrize(("name", "rows"), [("MontezumaRevenge", 210), ("Pooyan", 220)])
+def test_the_consoles_picture_comes_where_it_is_asked_for(name, rows):
+    envs = make(name, 3, 0, num_workers=2, screens=True)
+    observation, info = envs.reset()
+    assert info["screen"].shape == (3, rows, 160, 3)
+    resize = AreaResize(rows)
+    # The console's grey levels are these weights' of its colours, rounded.
+    grey_of = np.array([0.2989, 0.5870, 0.1140])
+    for _ in range(20):
+        observation, _, _, _, info = envs.step(np.full(3, 3))
+        for screen, frame in zip(info["screen"], observation[:, 0], strict=True):
+            grey = resize(np.rint(screen @ grey_of).astype(np.uint8))
+            # The brighter of two frames in each colour is no darker than the brighter grey.
+            assert np.abs(grey.astype(int) - frame).mean() < 0.5
+    envs.close()
+
+
+def test_the_consoles_memory_is_that_of_the_state():
+    envs = make("MontezumaRevenge", 2, 0, num_workers=1)
+    _, info = envs.reset()
+    assert info["ram"].shape == (2, 128)
+    labels = labels_of(envs, info)
+    assert labels["room"].tolist() == [1, 1] == info["room"].tolist()
+    assert set(labels) == set(label_meanings(envs, info)) == set(RAM_LABELS["montezuma_revenge"])
+    before = labels["player_x"]
+    for _ in range(5):
+        _, _, _, _, info = envs.step(np.full(2, 3))
+    assert (labels_of(envs, info)["player_x"] > before).all()  # action 3 walks to the right
+    assert labels_of(envs, info)["num_lives"].tolist() == [5, 5]
     envs.close()
 
 
