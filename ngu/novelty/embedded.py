@@ -7,7 +7,9 @@ from functools import cache
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import gymnasium as gym
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ngu.nets import make_trunk
@@ -18,6 +20,7 @@ from ngu.novelty.encoder import Encoder
 from ngu.novelty.optimisers import Optimisers
 from ngu.precision import Precision, autocast, resolve_precision
 from ngu.seeding import Seeds
+from ngu.spaces import Array
 
 Embeddings = Callable[[], tuple[Tensor, Tensor]]
 Config = TypeVar("Config", bound=EmbeddingConfig)
@@ -121,6 +124,21 @@ class EmbeddingReward(IntrinsicReward, Generic[Config]):
                 them, [B, D] each, computed at the first call.
         """
         return {}
+
+    def embed(self, obs: Array, where: Array | None = None) -> Float[np.ndarray, "E D"]:
+        """Return the embeddings of states by what scores each environment; nothing is remembered.
+
+        Args:
+            obs: Observations [E, *shape].
+            where: Bool [E], environments to embed; the others' rows are 0. None: all.
+
+        Raises:
+            TypeError: An argument has a wrong type or dtype.
+            ValueError: An argument has a wrong shape, device or value.
+        """
+        observations = self.observation_spec.check(obs, "obs", self.num_envs, self.device)
+        with torch.no_grad():
+            return self.encoder(observations, self._mask(where)).cpu().numpy()
 
     def publish(self) -> None:
         """Hand the newest weights to the scoring side."""

@@ -4,12 +4,12 @@ Source: Badia et al., 2020 (arXiv 2002.06038), section 2, Algorithm 1 and tables
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ngu.moments import RunningMoments
@@ -57,6 +57,19 @@ class NGUConfig(NearestConfig):
             raise ValueError(f"max_modulator must be at least 1, got {self.max_modulator}")
 
 
+class _Looked(NamedTuple):
+    """What was found of the states of E environments in their memories."""
+
+    rows: Bool[Tensor, " E"]
+    """Environments that were asked for."""
+    added: Int[np.ndarray, " E"]
+    """How many states each memory had been given before."""
+    distances: Float[Tensor, "E K"]
+    """Squared, infinite where there is none."""
+    neighbours: Int[Tensor, "E K"]
+    """Their steps."""
+
+
 class NGU(NearestReward[NGUConfig]):
     """The intrinsic reward of Never Give Up: r = r_episodic * min(max(alpha, 1), L).
 
@@ -98,6 +111,7 @@ class NGU(NearestReward[NGUConfig]):
         self._distances = RunningMoments((), self.device, window * config.neighbours)
         self._errors = RunningMoments((), self.device, window)
         self._learned |= {"distances": self._distances, "errors": self._errors}
+        self._scored: tuple[_Looked, Tensor] | None = None
         self._kernel = {"epsilon": config.epsilon, "cluster_distance": config.cluster_distance}
 
     def _trained_parameters(self) -> dict[str, list[nn.Parameter]]:
@@ -139,10 +153,26 @@ class NGU(NearestReward[NGUConfig]):
         reached = self.observation_spec.check(obs_t, "obs_t", self.num_envs, self.device)
         mask = self._begun(where)
         with torch.no_grad():
-            explained = self._explain(reached, mask)
+            looked = self._look(self._embed(reached, mask), mask)
+            error = self._of(mask, self.distiller.error, reached)
+            explained = self._explain(looked, error)
         if isinstance(obs_t, Tensor):
             return explained
         return Explanation(*(part.cpu().numpy() for part in explained))
+
+    @torch.no_grad()
+    def explanation(self) -> Explanation:
+        """Return how the rewards of the last score came about, exactly as they were paid.
+
+        Returns:
+            An `Explanation` of tensors; 0 and -1 in environments that were not scored.
+
+        Raises:
+            RuntimeError: Nothing has been scored yet.
+        """
+        if self._scored is None:
+            raise RuntimeError("there is nothing to explain: no state has been scored yet")
+        return self._explain(*self._scored)
 
     def as_remembered(self, embeddings: Float[Tensor, "batch D"]) -> Float[Tensor, "batch D"]:
         """Return embeddings as the memory holds them: whitened, where the settings say so."""
@@ -187,24 +217,24 @@ class NGU(NearestReward[NGUConfig]):
         nearest = both.topk(self.config.neighbours, largest=False, sorted=False).values
         return self._novelty(nearest)
 
-    def _explain(self, obs_t: Tensor, mask: np.ndarray) -> Explanation:
-        config, mean = self.config, self._distances.mean.float()
+    def _look(self, embeddings: Tensor, mask: np.ndarray) -> _Looked:
+        distances, neighbours = self.memory.neighbours(embeddings, mask)
         rows = torch.from_numpy(mask).to(self.device)
-        distances, neighbours = self.memory.neighbours(self._embed(obs_t, mask), mask)
-        normalised = normalised_distances(distances, mean)
+        return _Looked(rows, self.memory.added, distances, neighbours)
+
+    def _explain(self, looked: _Looked, error: Tensor) -> Explanation:
+        rows, added, distances, neighbours = looked
+        normalised = normalised_distances(distances, self._distances.mean.float())
         values = kernel(normalised, **self._kernel)
         novelty = self._novelty(distances)
-        error, modulator = torch.zeros(2, self.num_envs, device=self.device)
-        if mask.any():
-            error[rows] = self.distiller.error(obs_t[rows])
-            modulator[rows] = self._modulator(error[rows])
+        modulator = torch.where(rows, self._modulator(error), 0.0)
         return Explanation(
-            step=torch.from_numpy(self.memory.added).to(self.device) * rows,
+            step=torch.from_numpy(added).to(self.device) * rows,
             neighbours=neighbours,
             squared_distances=distances,
             normalised_distances=normalised,
             kernel=values,
-            similarity=similarity(values, config.pseudo_count) * rows,
+            similarity=similarity(values, self.config.pseudo_count) * rows,
             episodic_novelty=novelty * rows,
             lifelong_error=error,
             lifelong_modulator=modulator,
@@ -214,19 +244,18 @@ class NGU(NearestReward[NGUConfig]):
     def _score(
         self, obs_tm1: Tensor, action_tm1: Tensor, obs_t: Tensor, where: np.ndarray
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        rows = torch.from_numpy(where).to(self.device)
-        novelty = torch.where(rows, self._score_episodic(obs_t, where), 0.0)
-        modulator = self._of(where, self._score_lifelong, obs_t)
+        embeddings = self._embed_scored(obs_t, where)
+        looked = self._look(embeddings, where)
+        self.memory.add(embeddings, where)
+        if self.training:
+            distances = looked.distances
+            self._distances.update(distances[distances.isfinite()])
+        error = self._of(where, self._score_lifelong, obs_t)
+        self._scored = looked, error
+        novelty = torch.where(looked.rows, self._novelty(looked.distances), 0.0)
+        modulator = torch.where(looked.rows, self._modulator(error), 0.0)
         parts = {"episodic_novelty": novelty, "lifelong_modulator": modulator}
         return novelty * modulator, parts
-
-    def _score_episodic(self, obs_t: Tensor, mask: np.ndarray) -> Tensor:
-        embeddings = self._embed_scored(obs_t, mask)
-        squared_distances = self.memory.nearest(embeddings, mask)
-        self.memory.add(embeddings, mask)
-        if self.training:
-            self._distances.update(squared_distances[squared_distances.isfinite()])
-        return self._novelty(squared_distances)
 
     def _score_lifelong(self, obs_t: Tensor) -> Tensor:
         if self.training:
@@ -234,7 +263,7 @@ class NGU(NearestReward[NGUConfig]):
         error = self.distiller.error(obs_t)
         if self.training:
             self._errors.update(error)
-        return self._modulator(error)
+        return error
 
     def _lifelong(self, obs_t: Tensor, *left: Tensor) -> Tensor:
         return self._modulator(self.distiller.error(obs_t))

@@ -196,3 +196,26 @@ def test_wrong_arguments_are_refused():
         bonus.explain(obs[:2])
     with pytest.raises(ValueError, match=r"where must have shape \[3\]"):
         bonus.explain(obs, np.ones(2, bool))
+
+
+def test_the_last_score_is_explained_as_it_was_paid():
+    bonus = NGU(SPACE, ACTIONS, E, config=NGUConfig(neighbours=4), seed=0)
+    with pytest.raises(RuntimeError, match="no state has been scored yet"):
+        bonus.explanation()
+    states = points(60)
+    bonus.begin(states[0])
+    for step, (before, after) in enumerate(itertools.pairwise(states)):
+        where = np.array([True, step % 2 == 0, step % 3 > 0])
+        if step == 40:
+            bonus.eval()
+        expected = bonus.explain(after, where)
+        reward = bonus.score(before, NONE, after, where)
+        explained = bonus.explanation()
+        np.testing.assert_array_equal(explained.reward, reward)
+        for name, values in bonus.parts.items():
+            np.testing.assert_array_equal(getattr(explained, name), values)
+        np.testing.assert_array_equal(explained.step, expected.step)
+        np.testing.assert_array_equal(explained.neighbours, expected.neighbours)
+        if step >= 40:
+            for mine, theirs in zip(explained, expected, strict=True):
+                np.testing.assert_array_equal(mine, theirs)
