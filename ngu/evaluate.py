@@ -12,9 +12,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from gymnasium.vector import VectorEnv
 from rich.console import Console
 from rich.progress import Progress
@@ -23,32 +21,19 @@ from ngu.checkpoint import DamagedCheckpoint
 from ngu.console import log_to_console
 from ngu.evaluation import Episode, Recording, play
 from ngu.parsing import parse
-from ngu.parts import make_envs
 from ngu.pictures import draws, pictures
-from ngu.players import (
-    DreamerPlayer,
-    FamilyPlayer,
-    Player,
-    PPOPlayer,
-    RandomPlayer,
-    TrajectoryPlayer,
-    WorldModelsPlayer,
-)
+from ngu.played_run import chosen_policies, make_played_envs, make_player
+from ngu.players import Player, TrajectoryPlayer
 from ngu.policy_table import policy_row, print_table
 from ngu.run_folder import RunFolder
-from ngu.seeding import Seeds
-from ngu.sentences import at_least, reason
+from ngu.sentences import at_least
 from ngu.settings import SettingsError, TrainSettings, resolve_device
 from ngu.video import check_video, compose, write_video
-from ngu_envs import is_restorable
 
 logger = logging.getLogger("ngu")
 
 MOST_ENVS = 32
 """Environments that play together, unless more policies are asked for."""
-
-MOST_POLICIES = 8
-"""Policies that play unless others are asked for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -152,7 +137,7 @@ def _evaluate(known: argparse.Namespace) -> int:
     settings, _, _ = parse([], "ngu.evaluate", base=folder.path / "config.yaml")
     settings = dataclasses.replace(settings, device=known.device)
     resolve_device(settings.device)
-    policies = _chosen(known.policies, settings)
+    policies = chosen_policies(known.policies, settings)
     if known.video is not None:
         check_video(known.video)
     elif known.video_policy is not None:
@@ -165,11 +150,13 @@ def _evaluate(known: argparse.Namespace) -> int:
     known.episodes = known.episodes or (1 if settings.agent == "archive" else 4)
     path, state = folder.checkpoints.latest()
     slots = len(policies) * known.episodes
-    envs = _make_envs(settings, min(slots, max(MOST_ENVS, len(policies))), known.seed)
+    envs = make_played_envs(settings, min(slots, max(MOST_ENVS, len(policies))), known.seed)
     try:
         if known.video is not None and not draws(envs):
             raise SettingsError(f"{settings.env} has no picture to make a video of")
-        player = _player(settings, envs, state, path, known)
+        player = make_player(settings, envs, state, path, epsilon=known.epsilon, seed=known.seed)
+        if isinstance(player, TrajectoryPlayer):
+            known.max_steps = min(known.max_steps, player.length)
         recording = Recording(policies.index(shown)) if known.video is not None else None
         steps = state["session"]["loop"]["steps"]
         who = _named(policies, settings)
@@ -206,22 +193,6 @@ def _evaluate(known: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(asked: list[int] | str | None, settings: TrainSettings) -> list[int]:
-    """The policies to play; agents other than NGU's have one, without an index of its own."""
-    if settings.agent != "ngu":
-        if asked is not None:
-            raise SettingsError(
-                f"--policies is of no use here: the {settings.agent} agent has no family of them"
-            )
-        return [0]
-    count = settings.learning.num_policies
-    if asked is None:
-        return _spread(count)
-    policies = list(range(count)) if isinstance(asked, str) else asked
-    _check_policies(policies, count)
-    return policies
-
-
 def _named(policies: Sequence[int], settings: TrainSettings) -> str:
     if settings.agent == "random":
         return "random actions"
@@ -235,48 +206,6 @@ def _named(policies: Sequence[int], settings: TrainSettings) -> str:
     if len(policies) == count:
         return f"each of the {count} policies"
     return f"policies {', '.join(map(str, policies))} of {count} (--policies chooses others)"
-
-
-def _make_envs(settings: TrainSettings, num_envs: int, seed: int) -> VectorEnv:
-    try:
-        # Not the run's own seed: its first episodes would be those that it was trained on.
-        return make_envs(settings, num_envs, Seeds(seed).integer("evaluation environments"))
-    except (ValueError, TypeError, ImportError) as error:
-        raise SettingsError(str(error)) from error
-
-
-def _player(
-    settings: TrainSettings, envs: VectorEnv, state: Any, path: Path, known: argparse.Namespace
-) -> Player:
-    if settings.agent == "random":
-        return RandomPlayer(envs, seed=known.seed)
-    whole, device = state["session"], resolve_device(settings.device)
-    state = whole["agent"]
-    try:
-        if settings.agent == "ppo":
-            return PPOPlayer(envs, settings, state, seed=known.seed, device=device)
-        if settings.agent == "dreamer":
-            return DreamerPlayer(envs, settings, state, seed=known.seed, device=device)
-        if settings.agent == "world-models":
-            return WorldModelsPlayer(envs, settings, state, device)
-        if settings.agent != "archive":
-            return FamilyPlayer(
-                envs, settings, state, epsilon=known.epsilon, seed=known.seed, device=device
-            )
-        assert is_restorable(envs)
-        player = TrajectoryPlayer(envs, whole["envs"])
-    except (KeyError, TypeError, RuntimeError, ValueError) as error:
-        raise SettingsError(
-            f"{path} does not fit the settings of its run, or is of another version: "
-            f"{reason(error)}"
-        ) from error
-    if not player.length:
-        raise SettingsError(
-            f"there is no trajectory to play: in {path} nothing has a higher score than the "
-            "beginning"
-        )
-    known.max_steps = min(known.max_steps, player.length)
-    return player
 
 
 def _played(
@@ -301,27 +230,6 @@ def _played(
             episodes.append(episode)
             bar.advance(task)
     return episodes
-
-
-def _spread(num_policies: int) -> list[int]:
-    """At most 8 policies spread evenly over a family, its first and last among them."""
-    spread = np.linspace(0, num_policies - 1, min(num_policies, MOST_POLICIES))
-    return [int(index) for index in np.rint(spread)]
-
-
-def _check_policies(policies: Sequence[int], num_policies: int) -> None:
-    """Check indices of policies.
-
-    Raises:
-        SettingsError: One is not in the family, or comes twice.
-    """
-    for index in policies:
-        if not 0 <= index < num_policies:
-            raise SettingsError(
-                f"there is no policy {index}: this family has {num_policies}, counted from 0"
-            )
-        if policies.count(index) > 1:
-            raise SettingsError(f"policies must be different ones, got {index} twice")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ of random actions.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -15,8 +14,7 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 
-from ngu.novelty.ngu import NGUConfig
-from ngu.parts import make_novelty
+from ngu.played_novelty import Figures, Novelty
 from ngu.precision import resolve_precision
 from ngu.seeding import Seeds
 from ngu.settings import SettingsError, TrainSettings, remembers_latents
@@ -34,8 +32,6 @@ from ngu_agents.random_agent import RandomAgent
 from ngu_agents.world_models.acting import WorldModelsActor
 from ngu_envs import RestorableVectorEnv
 
-Figures = dict[str, np.ndarray]
-
 
 @runtime_checkable
 class Player(Protocol):
@@ -43,6 +39,13 @@ class Player(Protocol):
 
     def begin(self, observation: np.ndarray, policies: np.ndarray) -> None:
         """Begin an episode everywhere, from observations [E, ...], with policies [E]."""
+        ...
+
+    def restart(self, where: np.ndarray) -> None:
+        """Begin the next episode in the environments ``where`` [E], with the same policies.
+
+        Its first state is what `observe` was given last.
+        """
         ...
 
     def act(self) -> np.ndarray:
@@ -71,6 +74,9 @@ class RandomPlayer:
         self._agent = RandomAgent(envs.single_action_space, envs.num_envs, seed=seed)
 
     def begin(self, observation: np.ndarray, policies: np.ndarray) -> None:
+        """Nothing to take note of."""
+
+    def restart(self, where: np.ndarray) -> None:
         """Nothing to take note of."""
 
     def act(self) -> np.ndarray:
@@ -106,6 +112,9 @@ class TrajectoryPlayer:
         self._envs.restore(np.ones(num_envs, dtype=bool), [self._root] * num_envs)
         self._played = 0
 
+    def restart(self, where: np.ndarray) -> None:
+        """Go nowhere: nothing follows the end of a trajectory."""
+
     def act(self) -> np.ndarray:
         """The trajectory's next action, [E]."""
         action = self._actions[self._played]
@@ -115,53 +124,6 @@ class TrajectoryPlayer:
     def observe(self, step: Step, playing: np.ndarray) -> Figures:
         """No figures."""
         return {}
-
-
-class Novelty:
-    """The novelty of training, its running statistics as they stood, each episode on its own.
-
-    Args:
-        envs: The environments to play in.
-        settings: Of the run.
-        state: Its agent's state, as a checkpoint holds it.
-        device: Where the networks compute.
-        latents: What makes latents of observations where novelty is measured in them.
-    """
-
-    def __init__(
-        self,
-        envs: VectorEnv,
-        settings: TrainSettings,
-        state: Mapping[str, Any],
-        device: torch.device,
-        latents: LatentFollower | None = None,
-    ) -> None:
-        config = settings.novelty
-        if isinstance(config, NGUConfig):
-            config = dataclasses.replace(config, episodes_per_memory=1)
-        self._bonus = make_novelty(dataclasses.replace(settings, novelty=config), envs, device)
-        self._latents = latents
-        if self._bonus is not None:
-            self._bonus.load_learned(state["bonus"])
-            self._bonus.eval()
-
-    def begin(self, observation: np.ndarray) -> None:
-        """Begin an episode everywhere."""
-        if self._latents is not None:
-            observation = self._latents.begin(observation)
-        self._seen = observation
-        if self._bonus is not None:
-            self._bonus.begin(observation)
-
-    def score(self, action: np.ndarray, observation: np.ndarray, playing: np.ndarray) -> Figures:
-        """Intrinsic reward and its parts of the states reached; none without a bonus."""
-        if self._bonus is None:
-            return {}
-        if self._latents is not None:
-            observation = self._latents.follow(observation, action, np.zeros(len(playing), bool))
-        before, self._seen = self._seen, observation
-        reward = self._bonus.score(before, action, observation, playing)
-        return {"intrinsic_reward": reward, **self._bonus.parts}
 
 
 class FamilyPlayer:
@@ -174,6 +136,9 @@ class FamilyPlayer:
         epsilon: Share of random actions.
         seed: Of the random actions.
         device: Where the networks play.
+
+    Attributes:
+        novelty: What it reaches, measured.
 
     Raises:
         TypeError: The action space is not Discrete.
@@ -202,7 +167,7 @@ class FamilyPlayer:
         self._action_start = int(cast(gymnasium.spaces.Discrete, action_space).start)
         network.load_state_dict(state["learner"]["network"])
         self._network = network.to(device, resolve_precision(settings.precision, device))
-        self._novelty = Novelty(envs, settings, state, device)
+        self.novelty = Novelty(envs, settings, state, device)
 
     def begin(self, observation: np.ndarray, policies: np.ndarray) -> None:
         """Begin an episode everywhere, from observations [E, ...], with policies [E]."""
@@ -214,7 +179,12 @@ class FamilyPlayer:
             device=self._device,
             policies=policies,
         )
-        self._novelty.begin(observation)
+        self.novelty.begin(observation)
+
+    def restart(self, where: np.ndarray) -> None:
+        """Begin the next episode, with the same policies, in the environments ``where`` [E]."""
+        self._actor.begin(where)
+        self.novelty.restart(where)
 
     def act(self) -> np.ndarray:
         """Actions [E] for the last observations."""
@@ -224,7 +194,7 @@ class FamilyPlayer:
     def observe(self, step: Step, playing: np.ndarray) -> Figures:
         """Score the states reached where ``playing``; returns intrinsic reward and its parts."""
         action = self._actor.action + self._action_start
-        figures = self._novelty.score(action, step.observation, playing)
+        figures = self.novelty.score(action, step.observation, playing)
         none = np.zeros(len(playing), dtype=np.float32)
         reward_int = figures.get("intrinsic_reward", none)
         self._actor.observe(step.reward, reward_int, first=np.zeros(len(playing), dtype=bool))
@@ -270,13 +240,18 @@ class PPOPlayer:
             device=device,
             dtype=resolve_precision(settings.precision, device),
         )
-        self._novelty = Novelty(envs, settings, state, device)
+        self.novelty = Novelty(envs, settings, state, device)
 
     def begin(self, observation: np.ndarray, policies: np.ndarray) -> None:
         """Begin an episode everywhere, from observations [E, ...]; there is one policy."""
         self._observation = observation
         self._actor.begin(np.ones(len(observation), dtype=bool))
-        self._novelty.begin(observation)
+        self.novelty.begin(observation)
+
+    def restart(self, where: np.ndarray) -> None:
+        """Begin the next episode in the environments ``where`` [E]."""
+        self._actor.begin(where)
+        self.novelty.restart(where)
 
     def act(self) -> np.ndarray:
         """Actions [E, ...], drawn from the policy for the last observations."""
@@ -288,7 +263,7 @@ class PPOPlayer:
         """Score the states reached where ``playing``; returns intrinsic reward and its parts."""
         self._observation = step.observation
         self._actor.begin(np.zeros(len(playing), dtype=bool))
-        return self._novelty.score(self._action, step.observation, playing)
+        return self.novelty.score(self._action, step.observation, playing)
 
 
 class DreamerPlayer:
@@ -340,13 +315,18 @@ class DreamerPlayer:
             generator=Seeds(seed).torch("evaluation acting", device),
             dtype=dtype,
         )
-        self._novelty = Novelty(envs, settings, state, device, latents)
+        self.novelty = Novelty(envs, settings, state, device, latents)
 
     def begin(self, observation: np.ndarray, policies: np.ndarray) -> None:
         """Begin an episode everywhere, from observations [E, ...]; there is one policy."""
         self._observation = observation
         self._actor.begin(np.ones(len(observation), dtype=bool))
-        self._novelty.begin(observation)
+        self.novelty.begin(observation)
+
+    def restart(self, where: np.ndarray) -> None:
+        """Begin the next episode in the environments ``where`` [E]."""
+        self._actor.begin(where)
+        self.novelty.restart(where)
 
     def act(self) -> np.ndarray:
         """Actions [E, ...], drawn from the policy for the last observations."""
@@ -356,7 +336,7 @@ class DreamerPlayer:
         """Score the states reached where ``playing``; returns intrinsic reward and its parts."""
         self._observation = step.observation
         self._actor.begin(np.zeros(len(playing), dtype=bool))
-        return self._novelty.score(self._actor.action, step.observation, playing)
+        return self.novelty.score(self._actor.action, step.observation, playing)
 
 
 class WorldModelsPlayer:
@@ -403,6 +383,10 @@ class WorldModelsPlayer:
         """Begin an episode everywhere, from observations [E, ...]; there is one policy."""
         self._observation = observation
         self._actor.begin(np.ones(len(observation), dtype=bool))
+
+    def restart(self, where: np.ndarray) -> None:
+        """Begin the next episode in the environments ``where`` [E]."""
+        self._actor.begin(where)
 
     def act(self) -> np.ndarray:
         """Actions [E, ...] for the last observations."""
