@@ -8,6 +8,7 @@ import sys
 COMMANDS = {
     "train": "train an agent that explores, with a live display and checkpoints",
     "train_vae": "train an autoencoder on pictures, and draw what it makes of them",
+    "record": "play a run or random actions, and write each state for the analysis",
     "evaluate": "play episodes of a trained run, policy by policy, with a table and a video",
     "predict": "let the world model of a run predict new episodes, with errors and a film",
     "analyze": "tell what an embedding holds, in a report to look at",

@@ -22,7 +22,7 @@ from ngu.console import log_to_console
 from ngu.evaluation import Episode, Recording, play
 from ngu.parsing import parse
 from ngu.pictures import draws, pictures
-from ngu.played_run import chosen_policies, make_played_envs, make_player
+from ngu.played_run import chosen_policies, make_played_envs, make_player, policies_type
 from ngu.players import Player, TrajectoryPlayer
 from ngu.policy_table import policy_row, print_table
 from ngu.run_folder import RunFolder
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--policies",
-        type=_policies,
+        type=policies_type,
         metavar="I,J,...",
         help="indices of policies of the family, from 0, which exploits, up to the one that "
         'explores most; "all" for all (by default up to 8, spread from the first to the last)',
@@ -119,17 +119,6 @@ def _share(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"expected a number in [0, 1], got {text}")
     return value
-
-
-def _policies(text: str) -> list[int] | str:
-    if text == "all":
-        return text
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected indices as in 0,5,31, or all, got {text!r}"
-        ) from None
 
 
 def _evaluate(known: argparse.Namespace) -> int:

@@ -18,8 +18,8 @@ from gymnasium.vector import VectorEnv
 from jaxtyping import UInt8
 
 from ngu.evaluation import Recording
+from ngu.observed_pictures import picture_of
 from ngu.settings import SettingsError, TrainSettings
-from ngu.spaces import ObservationSpec
 from ngu_envs.atari import AtariEnvs
 from ngu_envs.classic_control import ClassicControl
 from ngu_envs.registered import SeededVectorEnv
@@ -62,13 +62,8 @@ def pictures(recording: Recording, envs: VectorEnv, settings: TrainSettings) -> 
 def _observations(recording: Recording, space: gymnasium.Space[Any]) -> Iterator[Picture]:
     """Observations, their largest value white; other than 3 channels as the last one."""
     assert isinstance(space, gymnasium.spaces.Box)
-    channels_last = ObservationSpec(space).channel_axis == 2
-    scale = 255 / float(space.high.max())
     for observed in recording.observations:
-        observation = observed.transpose(2, 0, 1) if channels_last else observed
-        channels = observation if len(observation) == 3 else observation[[-1] * 3]
-        picture = np.rint(channels.transpose(1, 2, 0) * scale).astype(np.uint8)
-        yield _enlarged(picture)
+        yield _enlarged(picture_of(observed, space))
 
 
 def _atari(recording: Recording, envs: AtariEnvs) -> Iterator[Picture]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,18 @@ from ngu_envs import is_restorable
 
 MOST_POLICIES = 8
 """Policies that play unless others are asked for."""
+
+
+def policies_type(text: str) -> list[int] | str:
+    """Indices of policies as a command line gives them: ``0,5,31`` or ``all``."""
+    if text == "all":
+        return text
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected indices as in 0,5,31, or all, got {text!r}"
+        ) from None
 
 
 def chosen_policies(asked: list[int] | str | None, settings: TrainSettings) -> list[int]:

@@ -13,8 +13,8 @@ import gymnasium
 import numpy as np
 from jaxtyping import UInt8
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ngu.bar import Bar
 from ngu.checkpoint import load_tree, save_tree
 from ngu.command import exit_code_of
 from ngu.console import log_to_console
@@ -34,7 +34,6 @@ from ngu_envs import make
 logger = logging.getLogger("ngu")
 
 _LOGGED_EVERY = 50  # updates
-_SAID_EVERY = 10.0  # seconds, where there is no terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,46 +74,6 @@ def _run(arguments: list[str], console: Console) -> int:
         logger.info("stopped; go on with: python -m ngu.train_vae --resume %s", folder.path)
         return 128 + stop.signal
     return 0
-
-
-class _Bar:
-    """A progress bar on a terminal, now and then a log line elsewhere."""
-
-    def __init__(self, what: str, total: int, done: int, console: Console) -> None:
-        self._what, self._total, self._first = what, total, done
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._progress.add_task(what, total=total, completed=done, figures="")
-        self._begun = self._said = time.monotonic()
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, done: int, per_unit: int = 1, **figures: float) -> None:
-        """Show how far it is; ``per_unit`` pictures are in each unit."""
-        now = time.monotonic()
-        rate = (done - self._first) * per_unit / max(now - self._begun, 1e-9)
-        told = ", ".join(
-            [
-                f"{rate:,.0f} pictures/s",
-                *(f"{name} {value:,.1f}" for name, value in figures.items()),
-            ]
-        )
-        self._progress.update(self._task, completed=done, figures=told)
-        if self._progress.disable and (now - self._said > _SAID_EVERY or done == self._total):
-            self._said = now
-            logger.info("%s: %s of %s, %s", self._what, f"{done:,}", f"{self._total:,}", told)
 
 
 def _check(settings: VAESettings) -> None:
@@ -161,7 +120,7 @@ def _pictures(
         # Where it was stopped before, other episodes begin.
         seed = Seeds(settings.seed).integer(f"episodes from picture {done}")
         with (
-            _Bar("collecting", settings.frames, done, console) as bar,
+            Bar("collecting", settings.frames, done, console) as bar,
             closing(_collected(settings, settings.num_envs, seed)) as collected,
         ):
             try:
@@ -206,7 +165,7 @@ def _train(
     saved = begun = time.monotonic()
     size, total = settings.training.batch_size, training.total_updates
 
-    with _Bar("training", total, training.updates, console) as bar:
+    with Bar("training", total, training.updates, console) as bar:
         for metrics in training:
             bar.show(training.updates, size, **metrics)
             if training.updates % _LOGGED_EVERY == 0 or training.updates == total:

@@ -98,7 +98,7 @@ def _check_options(spec: EnvSpec, options: dict[str, Any]) -> None:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     known = sorted({*parameters, "max_episode_steps"} - {"render_mode"})
-    unknown = sorted(set(options) - set(known))
+    unknown = sorted(set(options) - {*known, "render_mode"})
     if unknown:
         raise ValueError(f"{spec.id} has no option {unknown[0]!r}; it has {', '.join(known)}")
 

@@ -119,6 +119,8 @@ def _parts(folder: Path) -> list[Path]:
     parts = sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
     if parts:
         return parts
+    if (folder / "states").is_dir():
+        return _parts(folder / "states")
     if (folder / "config.yaml").is_file():
         raise SettingsError(
             f"{folder} is the folder of a run, which holds no embeddings: "
