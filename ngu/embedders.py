@@ -27,6 +27,7 @@ from ngu.sentences import SettingsError, reason
 from ngu.state_file import DamagedCheckpoint
 from ngu.world.convolutions import picture_shape, resized
 from ngu.world.vae import ConvVAE
+from ngu_agents.latent_memory import LatentFollower
 
 Encoder = Callable[[np.ndarray], Tensor]
 """Embeds observations [B, ...] as float32 [B, D]."""
@@ -81,16 +82,19 @@ class BonusEmbedder:
 
     Args:
         bonus: of the run.
+        latents: makes what the bonus sees of observations; None where it sees them as they are.
     """
 
-    def __init__(self, bonus: EmbeddingReward) -> None:
-        self._bonus = bonus
-        kind = bonus.config.embedding.replace("_", " ")
-        self.told = f"{kind}, that of the bonus {type(bonus).__name__}"
+    def __init__(self, bonus: EmbeddingReward, latents: LatentFollower | None = None) -> None:
+        self._bonus, self._latents = bonus, latents
+        learned = "inverse dynamics" if bonus.inverse_dynamics is not None else "a random network"
+        kind = learned if latents is None else "the world model's states"
+        self.told = f"{kind}, what the bonus {type(bonus).__name__} measures in"
 
     def embed(self, observation: np.ndarray, reached: np.ndarray) -> Embedded:
         """Embed observations; the neighbours are those that the bonus paid by, if it is NGU."""
-        embedding = self._bonus.embed(observation)
+        seen = observation if self._latents is None else self._latents.latents
+        embedding = self._bonus.embed(seen)
         if not isinstance(self._bonus, NGU):
             return Embedded(embedding)
         if not reached.any():

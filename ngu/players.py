@@ -41,13 +41,6 @@ class Player(Protocol):
         """Begin an episode everywhere, from observations [E, ...], with policies [E]."""
         ...
 
-    def restart(self, where: np.ndarray) -> None:
-        """Begin the next episode in the environments ``where`` [E], with the same policies.
-
-        Its first state is what `observe` was given last.
-        """
-        ...
-
     def act(self) -> np.ndarray:
         """Actions [E] for the last observations."""
         ...
@@ -58,6 +51,18 @@ class Player(Protocol):
         Args:
             step: The environments' answer.
             playing: False [E] where the episode is over and the step means nothing.
+        """
+        ...
+
+
+@runtime_checkable
+class LastingPlayer(Player, Protocol):
+    """Plays episodes on end in each environment."""
+
+    def restart(self, where: np.ndarray) -> None:
+        """Begin the next episode in the environments ``where`` [E], with the same policies.
+
+        Its first state is what `observe` was given last.
         """
         ...
 
@@ -111,9 +116,6 @@ class TrajectoryPlayer:
         num_envs = self._envs.num_envs
         self._envs.restore(np.ones(num_envs, dtype=bool), [self._root] * num_envs)
         self._played = 0
-
-    def restart(self, where: np.ndarray) -> None:
-        """Go nowhere: nothing follows the end of a trajectory."""
 
     def act(self) -> np.ndarray:
         """The trajectory's next action, [E]."""

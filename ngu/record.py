@@ -28,8 +28,9 @@ from ngu.embedders import BonusEmbedder, Embedder, random_embedder, vae_embedder
 from ngu.novelty.embedded import EmbeddingReward
 from ngu.observed_pictures import picture_of
 from ngu.parsing import parse
+from ngu.played_novelty import Novelty
 from ngu.played_run import chosen_policies, make_played_envs, make_player, policies_type
-from ngu.players import Player, RandomPlayer
+from ngu.players import LastingPlayer, Player, RandomPlayer
 from ngu.run_folder import RunFolder, default_run_path
 from ngu.sentences import SettingsError, at_least
 from ngu.session import use_threads
@@ -136,11 +137,6 @@ def _record(known: argparse.Namespace, console: Console) -> int:
     device = resolve_device(settings.device)
     use_threads(device)
     policies = chosen_policies(known.policies, settings)
-    if settings.agent == "archive":
-        raise SettingsError(
-            "an archive has no policy that plays on: record a run that was trained from it, or "
-            "random actions by --env"
-        )
     envs = _make_envs(settings, known)
     with closing(envs):
         player, playing = _player(played, envs, policies, known)
@@ -180,7 +176,12 @@ def _record(known: argparse.Namespace, console: Console) -> int:
 
 
 def _play(
-    envs: VectorEnv, player: Player, recorder: StateRecorder, steps: int, stop: Stop, bar: Bar
+    envs: VectorEnv,
+    player: LastingPlayer,
+    recorder: StateRecorder,
+    steps: int,
+    stop: Stop,
+    bar: Bar,
 ) -> None:
     """Play episodes on end until there are enough states."""
     done, written = np.zeros(envs.num_envs, dtype=bool), 0
@@ -191,7 +192,7 @@ def _play(
         stepped, done = ~done, step.done
         figures = player.observe(step, stepped)
         if not stepped.all():
-            player.restart(observation, ~stepped)
+            player.restart(~stepped)
         written += recorder.add(action, step, stepped, info, figures, most=steps - written)
         bar.show(written)
 
@@ -258,8 +259,12 @@ def _draw(envs: VectorEnv, info: dict[str, Any]) -> Draw | None:
 
 def _player(
     played: _Played, envs: VectorEnv, policies: Sequence[int], known: argparse.Namespace
-) -> tuple[Player, np.ndarray]:
-    """Who plays, and the policy that plays each environment [E]."""
+) -> tuple[LastingPlayer, np.ndarray]:
+    """Who plays, and the policy that plays each environment [E].
+
+    Raises:
+        SettingsError: what the run holds ends with an episode.
+    """
     playing = np.resize(np.asarray(policies, np.int64), envs.num_envs)
     if played.checkpoint is None:
         return RandomPlayer(envs, seed=known.seed), playing
@@ -271,6 +276,11 @@ def _player(
         epsilon=known.epsilon,
         seed=known.seed,
     )
+    if not isinstance(player, LastingPlayer):
+        raise SettingsError(
+            f"the {played.settings.agent} agent has no policy that plays on: record random actions "
+            "by --env, or a run that was trained from its trajectories"
+        )
     return player, playing
 
 
@@ -283,10 +293,10 @@ def _embedder(known: argparse.Namespace, player: Player, envs: VectorEnv, device
     which = known.embedding or ("random" if known.run is None else "bonus")
     space = envs.single_observation_space
     if which == "bonus":
-        novelty = getattr(player, "novelty", None)
+        novelty: Novelty | None = getattr(player, "novelty", None)
         bonus = None if novelty is None else novelty.bonus
-        if isinstance(bonus, EmbeddingReward):
-            return BonusEmbedder(bonus)
+        if novelty is not None and isinstance(bonus, EmbeddingReward):
+            return BonusEmbedder(bonus, novelty.latents)
         pays = "pays no bonus" if bonus is None else f"is paid by {type(bonus).__name__}"
         raise SettingsError(
             f"{known.run or 'a player of random actions'} {pays}, which embeds no states: give "

@@ -79,7 +79,7 @@ def test_a_run_is_recorded_with_the_embedding_and_the_novelty_that_it_was_paid_b
     assert set(moved["action"]) <= {0, 1}
     about = read_about("run/states")
     assert (about.env, about.agent) == ("deep-sea", "ngu")
-    assert about.embedding == "inverse dynamics, that of the bonus NGU"
+    assert about.embedding == "inverse dynamics, what the bonus NGU measures in"
     assert set(about.labels) == {"row", "column"}
     code, told = run_command(main, run, "--steps", "90")
     assert code == 2
