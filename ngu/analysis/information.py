@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64
 
 from ngu.analysis.estimate import Estimate, NotMeasured
 from ngu.analysis.gaussian_information import (
@@ -32,7 +32,14 @@ from ngu.analysis.neighbour_information import (
     normal_scores,
 )
 from ngu.analysis.neighbours import outside
-from ngu.analysis.resampling import Groups, Interval, make_groups, mean_estimate, mean_interval
+from ngu.analysis.resampling import (
+    Groups,
+    Interval,
+    make_groups,
+    mean_estimate,
+    mean_interval,
+    some_rows,
+)
 from ngu.analysis.resolution import RESOLUTION, checked, dithered, spread
 
 PAIRED_STATES = 2_000
@@ -161,7 +168,7 @@ def _pairs(
         return _too_few(len(scores))
     variance = embeddings.var(0, dtype=np.float64)
     dimensions = np.sort(np.argsort(-variance, kind="stable")[:PAIRED_DIMENSIONS])
-    rows = _some(len(scores), PAIRED_STATES, seed)
+    rows = some_rows(len(scores), PAIRED_STATES, seed)
     return mutual_information(scores[np.ix_(rows, dimensions)], dimensions, groups.of(rows))
 
 
@@ -170,7 +177,7 @@ def _beyond_correlations(
 ) -> SharedInformation:
     """What the copula's correlations tell, and what neighbours find beyond them."""
     dim = scores.shape[1]
-    rows = _some(len(scores), JOINT_STATES, seed)
+    rows = some_rows(len(scores), JOINT_STATES, seed)
     if len(rows) < _LEAST_STATES:
         reason = _too_few(len(scores))
         return SharedInformation(reason, reason, reason)
@@ -209,14 +216,6 @@ def _plus(
     if known.low is None or known.high is None or more.low is None or more.high is None:
         return Estimate(known.value + more.value)
     return Estimate(known.value + more.value, known.low + more.low, known.high + more.high)
-
-
-def _some(count: int, limit: int, seed: int) -> Int64[np.ndarray, " n"]:
-    """At most ``limit`` rows, ascending."""
-    if count <= limit:
-        return np.arange(count, dtype=np.int64)
-    generator = np.random.Generator(np.random.PCG64(seed))
-    return np.sort(generator.choice(count, limit, replace=False)).astype(np.int64)
 
 
 def _too_few(count: int) -> NotMeasured:

@@ -19,6 +19,7 @@ from jaxtyping import Float64, Int64
 
 from ngu.analysis.neighbours import nearest
 from ngu.analysis.resampling import Groups, Interval, mean_interval
+from ngu.seeding import Seeds
 
 try:
     from scipy.spatial import KDTree
@@ -101,7 +102,7 @@ def negentropy_terms(
     """
     if scores.shape[1] == 1:
         return np.zeros(len(scores))
-    generator = np.random.Generator(np.random.PCG64(seed))
+    generator = Seeds(seed).numpy("gaussian states")
     gaussian = normal_scores(generator.normal(size=scores.shape))
     reference = _entropy_terms(_decorrelated(gaussian), apart).mean()
     return (reference - _entropy_terms(_decorrelated(scores), apart)) / math.log(2)

@@ -18,7 +18,7 @@ import faiss
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
-from ngu.analysis.resampling import Groups
+from ngu.analysis.resampling import Groups, some_rows
 
 _SPARE = 4
 """More neighbours than asked for, as rounding may swap the last ones."""
@@ -94,9 +94,7 @@ def distinct(points: Float[np.ndarray, "N D"], *, limit: int, seed: int) -> Dist
     """
     rows = _first_of_equals(points)
     share = len(rows) / max(len(points), 1)
-    if len(rows) > limit:
-        generator = np.random.Generator(np.random.PCG64(seed))
-        rows = np.sort(generator.choice(rows, limit, replace=False))
+    rows = rows[some_rows(len(rows), limit, seed)]
     tried = max(len(rows), 1)
     same = _SAME * float(np.sqrt(np.square(points, dtype=np.float64).sum(1).mean()))
     again = np.ones(len(rows), dtype=bool)

@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from ngu.analysis.estimate import Estimate
+from ngu.seeding import Seeds
 
 MIN_GROUPS = 8
 """So many episodes are needed to tell how they differ."""
@@ -115,6 +116,14 @@ def make_groups(episodes: Int64[np.ndarray, " N"] | None, rows: int) -> Groups:
     )
 
 
+def some_rows(count: int, limit: int, seed: int) -> Int64[np.ndarray, " n"]:
+    """At most ``limit`` rows of ``count``, drawn at random, ascending."""
+    if count <= limit:
+        return np.arange(count, dtype=np.int64)
+    generator = Seeds(seed).numpy("rows")
+    return np.sort(generator.choice(count, limit, replace=False)).astype(np.int64)
+
+
 def group_sums(embeddings: Float[np.ndarray, "N D"], groups: Groups) -> GroupSums:
     """Sum the states of each group, in float64 about the mean of all."""
     order = np.argsort(groups.index, kind="stable")
@@ -173,7 +182,7 @@ def bootstrap(
     sums = group_sums(embeddings, _fewer(groups, max(MIN_GROUPS, 2 * _NUMBERS_AT_ONCE // dim**2)))
     count = len(sums.states)
     value = statistic(moments(sums, np.ones((1, count))))[0]
-    generator = np.random.Generator(np.random.PCG64(seed))
+    generator = Seeds(seed).numpy("bootstrap")
     weights = generator.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
     part = max(1, _NUMBERS_AT_ONCE // dim**2)
     drawn = np.concatenate(

@@ -15,6 +15,8 @@ import math
 import numpy as np
 from jaxtyping import Float, Float64
 
+from ngu.seeding import Seeds
+
 RESOLUTION = 1 / 16
 """Step in units of the embedding's spread."""
 
@@ -36,6 +38,6 @@ def dithered(
     embeddings: Float[np.ndarray, "N D"], step: float, *, seed: int
 ) -> Float64[np.ndarray, "N D"]:
     """The embedding in units of the step, with noise that is uniform in [-1/2, 1/2)."""
-    generator = np.random.Generator(np.random.PCG64(seed))
+    generator = Seeds(seed).numpy("dither")
     centred = embeddings - embeddings.mean(0, dtype=np.float64)
     return centred / step + generator.uniform(-0.5, 0.5, size=embeddings.shape)

@@ -100,10 +100,10 @@ def test_gaussian_dimensions_share_what_their_covariance_says(dim):
     total = -np.linalg.slogdet(covariance / scale / scale[:, None])[1] / 2 / math.log(2)
     got = information(correlated(2_000, covariance))
     for shared in (got.gaussian, got.copula, got.neighbours):
-        assert shared.total_correlation_bits.value == pytest.approx(total, rel=0.04)
+        assert shared.total_correlation_bits.value == pytest.approx(total, abs=0.3)
     dual = got.gaussian.dual_total_correlation_bits.value
     if dim == 8:
-        assert got.neighbours.dual_total_correlation_bits.value == pytest.approx(dual, abs=0.3)
+        assert got.neighbours.dual_total_correlation_bits.value == pytest.approx(dual, abs=0.45)
     else:
         reason = NotMeasured("neighbours tell it in at most 8 dimensions, and there are 16")
         assert got.neighbours.dual_total_correlation_bits == reason
