@@ -172,12 +172,16 @@ def compare(
         )
 
 
-def train_head(agent: DreamerAgent, head: PredictedNovelty, updates: int, seed: int) -> float:
-    """Let a head learn what states of the replay earned; returns its last loss."""
-    generator = torch.Generator(agent.model.bins.device).manual_seed(seed)
-    losses: dict[str, float] = {}
+def trained_head(agent: DreamerAgent, updates: int, seeds: Seeds) -> PredictedNovelty:
+    """A head that has learned what states of the replay earned."""
+    config, device = agent.config, agent.model.bins.device
+    head = PredictedNovelty(
+        config.world.rssm.features, config.hidden, generator=seeds.torch("head"), device=device
+    )
+    generator = seeds.torch("states of the head", device)
+    losses: list[float] = []
     for _ in range(updates):
-        for shard in agent.learner.shards(agent.replay.sample(agent.config.batch_size)):
+        for shard in agent.learner.shards(agent.replay.sample(config.batch_size)):
             with torch.no_grad():
                 seen = agent.model.observe(
                     shard.observation, shard.action_tm1, shard.first, None, generator
@@ -187,8 +191,10 @@ def train_head(agent: DreamerAgent, head: PredictedNovelty, updates: int, seed: 
                 features[1:], features[:-1], shard.action_tm1[1:], shard.observation[1:],
                 shard.reward_int[1:], ~shard.first[1:],
             )  # fmt: skip
-            losses = head.learn(Replayed(*(column.flatten(0, 1) for column in columns)))
-    return losses["novelty_head_loss"]
+            replayed = Replayed(*(column.flatten(0, 1) for column in columns))
+            losses.append(head.learn(replayed)["novelty_head_loss"])
+    print(f"the head's loss went from {losses[0]:.2f} to {np.mean(losses[-20:]):.2f} nats")
+    return head
 
 
 def latents_of(agent: DreamerAgent, played: Played) -> np.ndarray:
@@ -261,21 +267,15 @@ def main() -> None:
     assert isinstance(bonus, NGU)
     assert imagined is not None
     seeds = Seeds(known.held_out)
-    features = settings.learning.world.rssm.features
-    head = PredictedNovelty(
-        features, settings.learning.hidden, generator=seeds.torch("head"), device=bonus.device
-    )
-    loss = train_head(agent, head, known.head_updates, known.held_out)
-    print(f"the head's loss came to {loss:.3f} nats")
-
+    ways: dict[str, ImaginedReward] = {"memory": imagined}
+    if known.head_updates:
+        ways["head"] = trained_head(agent, known.head_updates, seeds)
     bonus.eval()
     envs = make_envs(settings, settings.num_envs, seeds.integer("held-out episodes"))
     walker = Walker(envs.num_envs, slips=0.0, seed=known.held_out) if known.walk else None
     played = play(agent, envs, known.steps, walker, learn=False)
     envs.close()
-    compare(
-        agent, bonus, {"memory": imagined, "head": head}, played.observations, played, known.every
-    )
+    compare(agent, bonus, ways, played.observations, played, known.every)
     space = latent_space(settings.learning.world.rssm)
     config = dataclasses.replace(settings.novelty, max_modulator=1.0)
     of_latents = NGU(

@@ -105,9 +105,10 @@ class PictureCodec(Codec):
         self, features: Float[Tensor, "N S"], observations: Shaped[Tensor, "N ..."]
     ) -> Float[Tensor, " N"]:
         """Squared errors of pixels in [0, 1], summed over a picture."""
-        shown = self._channels_first(observations).float() * self.spec.scale
+        shown = (self._channels_first(observations) * self.spec.scale).float()
         error = self.decoder(features) - shown
-        return error.square().flatten(1).sum(-1)
+        # Flattened first they would be copied, as their channels come last.
+        return error.square().sum((1, 2, 3))
 
     def _channels_first(self, pictures: Shaped[Tensor, "N ..."]) -> Shaped[Tensor, "N C H W"]:
         if self.spec.channel_axis is None:

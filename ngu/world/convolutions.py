@@ -238,8 +238,9 @@ class _GrownByParity(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
-            gradients[0].contiguous(memory_format=torch.channels_last),
+        gradient = gradients[0].contiguous(memory_format=torch.channels_last)
+        of_x, of_weight, _ = torch.ops.aten.convolution_backward(
+            gradient,
             x,
             weight,
             [weight.shape[1]],
@@ -249,6 +250,8 @@ class _GrownByParity(torch.autograd.Function):
             True,
             [0, 0],
             1,
-            [True, True, True],
+            [True, True, False],
         )
+        # The bias's gradient would take it as long as the weight's.
+        of_bias = gradient.sum((0, 2, 3))
         return of_x, of_weight.to(ctx.kept), of_bias.to(ctx.kept)

@@ -143,7 +143,9 @@ def sample_categorical(
         uniform = torch.empty_like(sums[..., :1]).uniform_(generator=generator)
         # The product can round up to the last sum, which would count all classes.
         index = (sums <= uniform * sums[..., -1:]).sum(-1).clamp_max(classes - 1)
-    one_hot = functional.one_hot(index, classes).to(probability.dtype)
+    one_hot = torch.zeros_like(probability).scatter_(-1, index.unsqueeze(-1), 1.0)
+    if not probability.requires_grad:
+        return one_hot
     return one_hot + (probability - probability.detach())
 
 
