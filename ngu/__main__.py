@@ -12,6 +12,7 @@ COMMANDS = {
     "evaluate": "play episodes of a trained run, policy by policy, with a table and a video",
     "predict": "let the world model of a run predict new episodes, with errors and a film",
     "analyze": "tell what an embedding holds, in a report to look at",
+    "visualize": "play with an autoencoder's latent on a page: move a number, see the picture",
     "bench": "measure the speed of training, of novelty alone, and of the dreamer",
 }
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ngu.seeding import Seeds
 from ngu.sentences import SettingsError
-from ngu.world.convolutions import channels_first
+from ngu.world.convolutions import as_colours
 from ngu.world.vae import ConvVAE, interpolate, traverse
 
 _COLUMNS = 10
@@ -83,11 +83,9 @@ def _part(shown: Tensor, i: int) -> Tensor:
 
 def _write(path: Path, rows: Sequence[UInt8[Tensor, "N ..."]]) -> None:
     """Rows of pictures, white lines between them, enlarged by a whole number."""
-    tiles = np.stack([channels_first(row).permute(0, 2, 3, 1).cpu().numpy() for row in rows])
     from PIL import Image
 
-    # Of other than 3 channels the last one is shown.
-    tiles = tiles if tiles.shape[-1] == 3 else np.repeat(tiles[..., -1:], 3, axis=-1)
+    tiles = np.stack([as_colours(row.cpu().numpy()) for row in rows])
     lines = [(0, 0), (0, 0), (0, _LINE), (0, _LINE), (0, 0)]
     tiles = np.pad(tiles, lines, constant_values=255)
     count, columns, height, width, _ = tiles.shape

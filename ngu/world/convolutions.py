@@ -68,6 +68,12 @@ def channels_first(pictures: UInt8[Tensor, "B ..."]) -> UInt8[Tensor, "B C H W"]
     return pictures if pictures.shape[1] <= pictures.shape[3] else pictures.permute(0, 3, 1, 2)
 
 
+def as_colours(pictures: UInt8[np.ndarray, "N ..."]) -> UInt8[np.ndarray, "N H W 3"]:
+    """Pictures as they are shown: of other than 3 channels the last one, in grey."""
+    shown = channels_first(torch.from_numpy(pictures)).permute(0, 2, 3, 1).numpy()
+    return shown if shown.shape[-1] == 3 else np.repeat(shown[..., -1:], 3, axis=-1)
+
+
 def resized(pictures: UInt8[np.ndarray, "N ..."], size: int | None) -> UInt8[np.ndarray, "N ..."]:
     """Pictures of another height and width, each pixel an average; None leaves them as they are."""
     shape = pictures.shape

@@ -206,11 +206,17 @@ class ConvVAE(nn.Module):
             DamagedCheckpoint: it is damaged, or none of ours.
             ValueError: it holds something else, or an autoencoder of another version.
         """
-        state: dict[str, Any] = load_tree(Path(path))
-        if state.get("kind") != "ngu.world.vae":
-            raise ValueError(f"{path} holds no autoencoder: its keys are {sorted(state)}")
-        vae = cls(tuple(state["observation_shape"]), VAEConfig(**state["config"]))
-        vae.load_state_dict(state["weights"])
+        state: Any = load_tree(Path(path))
+        if not isinstance(state, dict) or state.get("kind") != "ngu.world.vae":
+            found = sorted(map(str, state)) if isinstance(state, dict) else "none"
+            raise ValueError(f"{path} holds no autoencoder: its keys are {found}")
+        try:
+            vae = cls(tuple(state["observation_shape"]), VAEConfig(**state["config"]))
+            vae.load_state_dict(state["weights"])
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(
+                f"{path} holds an autoencoder of another version, which does not fit this one"
+            ) from error
         return vae
 
     @property

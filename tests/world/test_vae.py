@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Normal
 from torch.distributions import kl_divergence as exact_divergence
 
-from ngu.checkpoint import DamagedCheckpoint, save_tree
+from ngu.checkpoint import DamagedCheckpoint, load_tree, save_tree
 from ngu.world.distributions import Gaussian, sample_gaussian
 from ngu.world.vae import (
     ConvVAE,
@@ -173,6 +173,16 @@ def test_a_file_holds_it_whole(tmp_path):
     assert torch.equal(loaded.bound(pictures).evidence, vae.bound(pictures).evidence)
 
 
+def test_a_file_of_half_precision(tmp_path):
+    vae = ConvVAE(SMALL)
+    pictures = some_pictures(SMALL)
+    exact = vae.encode(pictures).mean
+    vae.half().save(tmp_path / "half")
+    loaded = ConvVAE.load(tmp_path / "half")
+    assert {weight.dtype for weight in loaded.parameters()} == {torch.float32}
+    torch.testing.assert_close(loaded.encode(pictures).mean, exact, atol=0.01, rtol=0.01)
+
+
 def test_files_that_hold_none(tmp_path):
     (tmp_path / "text").write_text("no tensors")
     with pytest.raises(DamagedCheckpoint, match="text"):
@@ -182,6 +192,12 @@ def test_files_that_hold_none(tmp_path):
         ConvVAE.load(tmp_path / "other")
     with pytest.raises(FileNotFoundError):
         ConvVAE.load(tmp_path / "nothing")
+    ConvVAE(SMALL).save(tmp_path / "vae")
+    state = load_tree(tmp_path / "vae")
+    state["weights"].popitem()
+    save_tree(tmp_path / "old", state)
+    with pytest.raises(ValueError, match="old holds an autoencoder of another version"):
+        ConvVAE.load(tmp_path / "old")
 
 
 @pytest.mark.parametrize(
