@@ -14,6 +14,7 @@ FOLDERS = {
     "ngu_envs": "envs/ngu_envs",
     "ngu/configs": "configs",
 }
+SUFFIXES = {".py", ".yaml", ".css", ".js", ".safetensors"}
 
 
 def expected_files(checkout: Path) -> set[str]:
@@ -21,7 +22,7 @@ def expected_files(checkout: Path) -> set[str]:
     names: set[str] = set()
     for target, source in FOLDERS.items():
         for path in (checkout / source).rglob("*"):
-            if path.suffix in {".py", ".yaml", ".safetensors"} or path.name == "py.typed":
+            if path.suffix in SUFFIXES or path.name == "py.typed":
                 names.add(f"{target}/{path.relative_to(checkout / source).as_posix()}")
     return names
 
