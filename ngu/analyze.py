@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from ngu import record
 from ngu.analysis import EmbeddingData, load
 from ngu.analysis.report.assemble import assemble
 from ngu.analysis.report.measures import STAGES, measure
@@ -28,6 +29,9 @@ logger = logging.getLogger("ngu")
 
 LIMIT = 50_000
 """States that are used unless another number is asked for."""
+
+RECORDED = 20_000
+"""States that are recorded of a run that has none."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
 def _analyze(known: argparse.Namespace, console: Console) -> int:
     where = places(known.out)
     sources = [known.source] + ([known.compare] if known.compare is not None else [])
+    for source in sources:
+        code = _record(source, min(known.limit, RECORDED))
+        if code != 0:
+            return code
     with _Progress(len(sources), console) as progress:
         loaded = [_load(source, known, progress) for source in sources]
         pictures = Thumbnails(len(sources))
@@ -106,6 +114,14 @@ def _analyze(known: argparse.Namespace, console: Console) -> int:
             logger.info("%s", sentence)
     logger.info("written: %s, %s, %s", *where)
     return 0
+
+
+def _record(source: Path, steps: int) -> int:
+    """Record states of a run that has none; returns the exit code of that."""
+    if not (source / "config.yaml").is_file() or (source / "states").exists():
+        return 0
+    logger.info("%s has no recorded states: %s are recorded first", source, f"{steps:,}")
+    return record.main([str(source), "--steps", str(steps)])
 
 
 def _load(source: Path, known: argparse.Namespace, progress: _Progress) -> EmbeddingData:

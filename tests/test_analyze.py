@@ -5,6 +5,8 @@ import re
 from functools import partial
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import ngu.analyze
@@ -151,6 +153,31 @@ def test_a_limit_draws_whole_episodes(command, tmp_path):
     assert found["rows"] == 90
     assert found["rows_used"] <= 60
     assert "episodes" in found["sampling"]
+
+
+def test_a_run_without_states_is_recorded_first(command, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("env: DeepSea-v0")
+    asked = []
+
+    def record(arguments):
+        asked.append(arguments)
+        rows = pa.table({"embedding": list(embeddings(60)), "episode": np.arange(60) // 20})
+        (run / "states").mkdir()
+        pq.write_table(rows, run / "states" / "part-000000.parquet")
+        return 0
+
+    monkeypatch.setattr("ngu.record.main", record)
+    for _ in range(2):
+        assert command(run, "--limit", 500)[0] == 0
+        assert json.loads((tmp_path / "report.json").read_text())["rows"] == 60
+    assert asked == [[str(run), "--steps", "500"]]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.yaml").write_text("env: DeepSea-v0")
+    monkeypatch.setattr("ngu.record.main", lambda _: 2)
+    assert command(tmp_path / "other", "--out", "other.html")[0] == 2
+    assert not (tmp_path / "other.html").exists()
 
 
 def _pickled(path):

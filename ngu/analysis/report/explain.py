@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 
-from ngu.analysis.data import EmbeddingData
+from ngu.analysis.data import EmbeddingData, Neighbours
 from ngu.novelty.kernel import kernel, normalised_distances, similarity
 from ngu.novelty.ngu import NGUConfig
 
@@ -48,13 +48,16 @@ def explain(data: EmbeddingData, states: Int64[np.ndarray, " S"], k: int = 10) -
         states: rows of it, S.
         k: neighbours, where none were recorded.
     """
-    return _recorded(data, states) if data.neighbours is not None else _computed(data, states, k)
+    if data.neighbours is None:
+        return _computed(data, states, k)
+    return _recorded(data, data.neighbours, states)
 
 
-def _recorded(data: EmbeddingData, states: Int64[np.ndarray, " S"]) -> Explanation:
-    assert data.neighbours is not None
-    steps = data.neighbours.step[states]
-    values = data.neighbours.kernel[states]
+def _recorded(
+    data: EmbeddingData, neighbours: Neighbours, states: Int64[np.ndarray, " S"]
+) -> Explanation:
+    steps = neighbours.step[states]
+    values = neighbours.kernel[states]
     novelty = data.figures.get("episodic_novelty")
     if novelty is None:
         novelty = 1 / (np.sqrt(np.maximum(values, 0).sum(1)) + _PAPER.pseudo_count)
@@ -64,7 +67,7 @@ def _recorded(data: EmbeddingData, states: Int64[np.ndarray, " S"]) -> Explanati
     return Explanation(
         rows=_rows_of(data, states, steps),
         steps=steps,
-        squared_distance=data.neighbours.squared_distance[states],
+        squared_distance=neighbours.squared_distance[states],
         kernel=values,
         novelty=np.where(none, np.nan, novelty).astype(np.float32),
         origin="As the episodic memory had them when the state was reached.",

@@ -72,7 +72,7 @@
     function facts(i) {
       const list = make("dl");
       for (const [name, value] of names(i))
-        list.append(make("dt", {}, name), make("dd", {}, short(value)));
+        list.append(make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, short(value)));
       return list;
     }
 

@@ -19,6 +19,9 @@ from ngu.analysis.report.section import Number
 
 _PACKAGES = ("never-give-up", "numpy", "torch", "scikit-learn", "constriction", "plotly")
 
+_MOST = 100_000
+"""Numbers of an array that are written, at most."""
+
 
 def record(reports: Sequence[Report], seed: int) -> dict[str, Any]:
     """What ``report.json`` holds.
@@ -62,6 +65,8 @@ def plain(value: Any) -> Any:
         return {
             field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
         }
+    if isinstance(value, np.ndarray) and value.size > _MOST:
+        return f"left out: {' x '.join(map(str, value.shape))} numbers"
     if isinstance(value, np.ndarray | np.generic):
         return plain(value.tolist())
     if isinstance(value, Mapping):

@@ -16,7 +16,7 @@ from ngu.analysis.report.explain import Explanation, explain
 from ngu.analysis.report.states_map import choose, neighbour_plane, principal_plane
 from ngu.analysis.report.thumbnails import Thumbnails
 
-SHOWN = 1_200
+SHOWN = 1_000
 """States on the map, at most."""
 PICTURED = 5
 """Nearest neighbours that are shown with their picture."""
@@ -88,7 +88,8 @@ def _columns(
     columns["step"] = (np.arange(len(data.embeddings)) if data.steps is None else data.steps)[shown]
     columns["episodic_novelty"] = why.novelty
     for name, values in {**data.figures, **data.labels}.items():
-        columns.setdefault(name, values[shown])
+        if len(np.unique(values[shown])) > 1:  # what is always the same tells nothing
+            columns.setdefault(name, values[shown])
     return [_column(name, values) for name, values in columns.items()]
 
 

@@ -14,7 +14,7 @@ from ngu.analysis.data import Frames
 
 LONGEST = 96
 """Pixels of a thumbnail's longer side, at most."""
-MOST_BYTES = 9_000_000
+MOST_BYTES = 13_000_000
 """Of all thumbnails together, so that the page stays below 20 MB."""
 
 

@@ -15,7 +15,7 @@ from ngu.analysis.report.words import interval, per_cent, rounded
 KNOWN, HALF_KNOWN = 0.8, 0.5
 """F1 or R2 from which a variable is read well, and from which in part."""
 _NAMED = 4
-"""Variables that are named in a sentence, at most."""
+"""Of variables or reasons, so many are named in a sentence."""
 
 
 def verdict(
@@ -111,10 +111,14 @@ def _distance(numbers: Mapping[str, Number]) -> str:
         how = "follow the game"
     if found.value >= 0.8:
         how = "follow the game closely"
-    return (
+    text = (
         f"Its distances {how}: their rank correlation with the steps between two states is "
-        f"{rounded(found.value)} ({interval(found)})."
+        f"{_about(found)}"
     )
+    place = _measured(numbers, "distance_follows_position")
+    if place is None:
+        return f"{text}."
+    return f"{text}, with how far apart two states of a room are {_about(place)}."
 
 
 def _missing(numbers: Mapping[str, Number]) -> str:
@@ -124,12 +128,8 @@ def _missing(numbers: Mapping[str, Number]) -> str:
             reasons.setdefault(number.found.reason, []).append(number.name)
     if not reasons:
         return ""
-    if len(reasons) > 1 or len(next(iter(reasons.values()))) > _NAMED:
-        count = sum(map(len, reasons.values()))
-        first = next(iter(reasons))
-        return f"{count} numbers could not be measured, the first because {first}."
-    reason, names = next(iter(reasons.items()))
-    return f"Not measured: {', '.join(names)}, because {reason}."
+    told = [f"{_listed(names)} (because {reason})" for reason, names in reasons.items()]
+    return f"Not measured: {_listed(told)}."
 
 
 def _measured(numbers: Mapping[str, Number], key: str) -> Estimate | None:
@@ -144,8 +144,8 @@ def _about(found: Estimate) -> str:
 
 
 def _listed(told: Sequence[str]) -> str:
-    named, more = told[:_NAMED], len(told) - _NAMED
-    return ", ".join(named) + (f" and {more} more" if more > 0 else "")
+    more = len(told) - _NAMED
+    return ", ".join(told[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _singular(says: str) -> str:

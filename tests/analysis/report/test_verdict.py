@@ -64,10 +64,21 @@ def test_what_it_knows_the_best_first():
 
 def test_a_reason_is_given_once():
     late = NotMeasured("it is late")
-    assert said(redundancy=late, bits_per_state=late) == (
-        "Not measured: redundancy, bits per state, because it is late."
+    assert said(redundancy=late, bits_per_state=late, mig=NotMeasured("it is early")) == (
+        "Not measured: redundancy, bits per state (because it is late), mig (because it is early)."
     )
-    assert "2 numbers could not be measured" in said(a=late, b=NotMeasured("it is early"))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.1, "do not follow"), (0.3, "follow the game loosely"), (0.6, "follow the game:"),
+     (0.9, "closely")],
+)  # fmt: skip
+def test_distances(value, words):
+    steps, place = Estimate(value, value - 0.01, value + 0.01), Estimate(0.02)
+    text = said(distance_follows_steps=steps, distance_follows_position=place)
+    assert words in text
+    assert text.endswith("two states of a room are 0.0200.")
 
 
 def test_counts_are_no_judgement_of_what_was_not_measured():
