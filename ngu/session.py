@@ -18,6 +18,7 @@ from ngu.parts import make_agent, make_envs, returning
 from ngu.settings import SettingsError, TrainSettings, resolve_device
 from ngu_agents.archive.agent import ArchiveAgent
 from ngu_agents.base import Figures
+from ngu_agents.embedding_tracking import EmbeddingTracker
 from ngu_agents.loop import Loop, Progress
 from ngu_agents.tracking import EpisodeTracker, MeanTracker, VisitTracker
 from ngu_envs import AchievementCounter, RoomCounter, is_restorable
@@ -73,6 +74,9 @@ class Session:
         self._learned = MeanTracker()
         self._room_counter = RoomCounter(settings.num_envs)
         self._visits = VisitTracker(settings.num_envs)
+        self._embedding = EmbeddingTracker(
+            getattr(self.agent, "bonus", None), self.envs.single_observation_space
+        )
         self._achievements = AchievementCounter(len(self.envs.metadata.get("achievements", ())))
         self._measure = self.envs.metadata.get("progress")
 
@@ -96,6 +100,7 @@ class Session:
                 self._episodes.update(progress)
             self._figures.update(progress.figures)
             self._learned.update(progress.learned)
+            self._embedding.update(progress)
             if self._measure == "coverage":
                 self._visits.update(progress)
             elif self._measure == "room":
@@ -124,7 +129,13 @@ class Session:
         """All figures of a log point, None where there is none yet; the means start anew."""
         places = _OF_MEASURE.get(self._measure or "", ("rooms",))
         figures: dict[str, int | float | None] = dict.fromkeys((*EVERY_LOG_POINT, *places))
-        trackers = (self._episodes, self._figures, self._visits, self._learned)
+        trackers = (
+            self._episodes,
+            self._figures,
+            self._visits,
+            self._learned,
+            self._embedding,
+        )
         for tracker in trackers:
             figures |= tracker.collect()
         return figures | self.status()
@@ -139,6 +150,7 @@ class Session:
             "learned": self._learned.state_dict(),
             "rooms": self._room_counter.state_dict(),
             "visits": self._visits.state_dict(),
+            "embedding": self._embedding.state_dict(),
             "achievements": self._achievements.state_dict(),
             "envs": self.envs.state_dict() if is_restorable(self.envs) else None,
         }
@@ -159,6 +171,8 @@ class Session:
         self._episodes.load_state_dict(state["episodes"])
         self._room_counter.load_state_dict(state["rooms"])
         self._visits.load_state_dict(state["visits"])
+        if "embedding" in state:  # older checkpoints have none
+            self._embedding.load_state_dict(state["embedding"])
         self._achievements.load_state_dict(state["achievements"])
         if whole and is_restorable(self.envs):
             self.envs.load_state_dict(state["envs"])

@@ -27,12 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from ngu.analysis.parquet_files import OURS, parquet, readable
+from ngu.analysis.parquet_files import OURS, VERSION, check_version, parquet, readable
 from ngu.durable import replacing
 from ngu.sentences import SettingsError
 
-VERSION = 1
-"""Of the columns and what they mean."""
 ROWS_PER_PART = 2_000
 """States in a file."""
 
@@ -138,12 +136,7 @@ def read_about(path: str | Path) -> About:
         metadata = parquet().read_schema(part).metadata or {}
     if OURS not in metadata:
         raise SettingsError(f"{path} is no dataset that ngu.record wrote")
-    content = json.loads(metadata[OURS])
-    if content.get("version") != VERSION:
-        raise SettingsError(
-            f"{path} is a dataset of version {content.get('version')}, expected {VERSION}"
-        )
-    return About(**content)
+    return About(**check_version(metadata, path))
 
 
 def _column(values: Any) -> Any:

@@ -6,8 +6,8 @@ Format: https://parquet.apache.org/docs/file-format/.
 from __future__ import annotations
 
 import io
-import logging
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -29,8 +29,6 @@ from ngu.analysis.data import Neighbours
 from ngu.analysis.source import Taken
 from ngu.sentences import SettingsError, reason
 
-logger = logging.getLogger(__name__)
-
 FRAME = "frame"
 """The column of pictures, each the bytes of an image file."""
 LABEL = "label_"
@@ -39,6 +37,8 @@ NEIGHBOURS = ("neighbour_step", "neighbour_squared_distance", "neighbour_kernel"
 """Its columns that make up `Neighbours`."""
 OURS = b"ngu"
 """The key of its schema's metadata."""
+VERSION = 1
+"""Of its columns and what they mean."""
 
 _BATCH = 65_536
 """Rows that are decoded at a time."""
@@ -59,6 +59,20 @@ def parquet() -> Any:
             'Parquet files need the package pyarrow: pip install "never-give-up[analysis]"'
         ) from error
     return pyarrow.parquet
+
+
+def check_version(metadata: Mapping[bytes, bytes], path: Path) -> dict[str, Any]:
+    """What the metadata of a dataset of ours tell.
+
+    Raises:
+        SettingsError: it is one of another version.
+    """
+    content = json.loads(metadata[OURS])
+    if content.get("version") != VERSION:
+        raise SettingsError(
+            f"{path} is a dataset of version {content.get('version')}, expected {VERSION}"
+        )
+    return content
 
 
 @contextmanager
@@ -104,6 +118,8 @@ class ParquetSource:
             if not file.schema_arrow.equals(schema):
                 raise SettingsError(f"{path} has other columns than {self._paths[0]}")
         self.ours = OURS in (schema.metadata or {})
+        if self.ours:
+            check_version(schema.metadata, self._named)
         self._what = f"the embeddings in {self._named}"
         self._dimensions = self._find()
         self.dim = self._width()

@@ -41,6 +41,9 @@ class E3B(EmbeddingReward[E3BConfig]):
         )
         self._memories["memory"] = self.memory
 
+    def _embed_each(self, obs: Tensor) -> Tensor:
+        return self.encoder(obs, np.ones(self.num_envs, dtype=bool))
+
     def _begin(self, obs: Tensor, where: np.ndarray) -> None:
         self.encoder.renew(where)
         self.memory.clear(where)

@@ -125,12 +125,11 @@ class EmbeddingReward(IntrinsicReward, Generic[Config]):
         """
         return {}
 
-    def embed(self, obs: Array, where: Array | None = None) -> Float[np.ndarray, "E D"]:
+    def embed(self, obs: Array) -> Float[np.ndarray, "E D"]:
         """Return the embeddings of states by what scores each environment; nothing is remembered.
 
         Args:
             obs: Observations [E, *shape].
-            where: Bool [E], environments to embed; the others' rows are 0. None: all.
 
         Raises:
             TypeError: An argument has a wrong type or dtype.
@@ -138,7 +137,11 @@ class EmbeddingReward(IntrinsicReward, Generic[Config]):
         """
         observations = self.observation_spec.check(obs, "obs", self.num_envs, self.device)
         with torch.no_grad():
-            return self.encoder(observations, self._mask(where)).cpu().numpy()
+            return self._embed_each(observations).cpu().numpy()
+
+    def _embed_each(self, obs: Tensor) -> Tensor:
+        """Embeddings [E, D], not whitened; by the newest version where no memory is kept."""
+        return self.encoder.newest(obs)
 
     def publish(self) -> None:
         """Hand the newest weights to the scoring side."""

@@ -71,6 +71,9 @@ class NearestReward(EmbeddingReward[Config]):
         period = self.config.episodes_per_memory
         return where & (self.episodes % period == 0 if period else self.episodes == 0)
 
+    def _embed_each(self, obs: Tensor) -> Tensor:
+        return self.encoder(obs, np.ones(self.num_envs, dtype=bool))
+
     def _begin(self, obs: Tensor, where: np.ndarray) -> None:
         renewed = self.empties(where)
         self.encoder.renew(renewed)
