@@ -19,7 +19,8 @@ from ngu.seeding import Seeds
 
 STATES = 5_000
 """States that the forests are grown on, and at most as many that they are tried on."""
-_TREES, _DEPTH, _LEAST_LEAF = 10, 12, 5
+_TREES, _DEPTH = 10, 12
+_LEAST_LEAF = 50  # states; with fewer the trees learn noise, and dimensions of noise seem to matter
 
 Measured = Estimate | NotMeasured
 
