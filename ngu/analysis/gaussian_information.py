@@ -116,6 +116,8 @@ def unmeasurable(embeddings: Float[np.ndarray, "N D"]) -> NotMeasured | None:
     count, dim = embeddings.shape
     if dim < 2:
         return NotMeasured("one dimension shares nothing")
+    if count < 2:
+        return NotMeasured("there is only one state")
     if count < STATES_EACH * dim:
         return NotMeasured(
             f"{count} states are too few for {dim} dimensions, {STATES_EACH * dim} are needed"

@@ -99,6 +99,7 @@ def test_a_dead_dimension_changes_nothing():
     ("states", "reason"),
     [
         (np.ones((1, 1), np.float32), "one dimension shares nothing"),
+        (np.ones((1, 4), np.float32), "there is only one state"),
         (np.eye(4, dtype=np.float32), "4 states are too few for 4 dimensions, 16 are needed"),
         (np.full((16, 4), 0.1, np.float32), "all states are the same"),
     ],
