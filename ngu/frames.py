@@ -10,12 +10,15 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from jaxtyping import UInt8
 
+from ngu.analysis.loading import load
 from ngu.checkpoint import load_tree
 from ngu.run_folder import RunFolder
 from ngu.sentences import SettingsError
 from ngu.spaces import ObservationSpec
 from ngu.world.convolutions import resized
 from ngu_agents.held_actions import HeldActions
+
+_AT_ONCE = 256  # pictures that are decoded before they are made smaller
 
 
 def collect(
@@ -44,10 +47,11 @@ def collect(
 
 
 def read_pictures(path: Path, count: int, size: int | None) -> UInt8[np.ndarray, "N ..."]:
-    """The pictures of a run's replay or of a .npz file, the last ``count`` of them.
+    """The pictures of a recorded dataset, or the last ones of a run's replay or of a .npz file.
 
     Args:
-        path: a run folder with checkpoints, or a file with one array, or one called "images".
+        path: a dataset of ``python -m ngu.record``, a run folder with checkpoints, or a file with
+            one array, or one called "images".
         count: pictures at most.
         size: height and width that images are brought to; None leaves them.
 
@@ -56,6 +60,8 @@ def read_pictures(path: Path, count: int, size: int | None) -> UInt8[np.ndarray,
         OSError: there is no such file or folder.
         DamagedCheckpoint: a file of the replay is damaged.
     """
+    if path.suffix == ".parquet" or any(path.glob("*.parquet")):
+        return _of_dataset(path, count, size)
     pictures = _of_replay(path, count) if path.is_dir() else _of_file(path)
     if pictures.dtype != np.uint8 or pictures.ndim not in (3, 4) or not len(pictures):
         raise SettingsError(
@@ -63,6 +69,17 @@ def read_pictures(path: Path, count: int, size: int | None) -> UInt8[np.ndarray,
             f"{pictures.dtype} {list(pictures.shape)}"
         )
     return resized(pictures[-count:], size)
+
+
+def _of_dataset(path: Path, count: int, size: int | None) -> np.ndarray:
+    frames = load(path, limit=max(count, 2)).frames
+    if frames is None:
+        raise SettingsError(f"{path} holds no frames")
+    parts = list[np.ndarray]()
+    for first in range(0, min(count, len(frames)), _AT_ONCE):
+        rows = range(first, min(first + _AT_ONCE, count, len(frames)))
+        parts.append(resized(np.stack([frames[row] for row in rows]), size))
+    return np.concatenate(parts)
 
 
 def _of_file(path: Path) -> np.ndarray:

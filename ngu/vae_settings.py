@@ -24,7 +24,7 @@ class VAESettings:
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the environment."""
     data: str | None = None
-    """Where pictures are instead: a run folder with a replay, or a .npz file."""
+    """Where pictures are instead: a recorded dataset, a run folder with a replay, a .npz file."""
     frames: int = 50_000
     """Pictures to collect, or to read at most."""
     size: int | None = 64

@@ -1,10 +1,16 @@
+import io
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from ngu.checkpoint import save_tree
 from ngu.frames import collect, read_pictures
 from ngu.run_folder import RunFolder
 from ngu.sentences import SettingsError
+from ngu.world.convolutions import resized
 from ngu_envs import make
 
 
@@ -30,6 +36,27 @@ def test_vectors_are_no_pictures():
     envs = make("CartPole-v1", 2, 0)
     with pytest.raises(SettingsError, match="observations must be pictures of bytes, got Box"):
         next(collect(envs, size=64, seed=0))
+
+
+def test_a_recorded_dataset(tmp_path, monkeypatch):
+    monkeypatch.setattr("ngu.frames._AT_ONCE", 2)
+    pictures = noise(5, 30, 20, 3)
+    encoded = []
+    for picture in pictures:
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "png")
+        encoded.append(buffer.getvalue())
+    (tmp_path / "states").mkdir()
+    table = pa.table({"embedding": np.eye(5).tolist(), "frame": encoded})
+    pq.write_table(table, tmp_path / "states" / "part.parquet")
+    np.testing.assert_array_equal(read_pictures(tmp_path / "states", 9, None), pictures)
+    np.testing.assert_array_equal(
+        read_pictures(tmp_path / "states" / "part.parquet", 5, 16), resized(pictures, 16)
+    )
+    assert len(read_pictures(tmp_path / "states", 3, 16)) == 3
+    pq.write_table(table.drop_columns("frame"), tmp_path / "states" / "part.parquet")
+    with pytest.raises(SettingsError, match="states holds no frames"):
+        read_pictures(tmp_path / "states", 9, None)
 
 
 def test_a_file_of_pictures(tmp_path):
