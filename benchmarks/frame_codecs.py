@@ -1,7 +1,8 @@
 """Trains a codec of each game's frames in three stages; prints bits per pixel against quality.
 
     python benchmarks/frame_codecs.py [--games MontezumaRevenge,Pitfall,PrivateEye,Freeway]
-        [--folder runs/codecs] [--updates 300,250,150,150] [--shown 48] [--no-table]
+        [--folder runs/codecs] [--updates 300,250,150,150] [--vae-epochs 0] [--shown 48]
+        [--no-table]
 
 Frames are 210 x 160 in colour, of random actions; 4,000 to learn from and, of other episodes, those
 that the table is about. Every picture of every codec is a file of its own, which is written, read
@@ -28,7 +29,8 @@ from ngu.analysis.coding.frame_learning import FrameLearning, FrameLearningConfi
 from ngu.analysis.coding.scalar_code import fit_scalar_code, principal_axes
 from ngu.analysis.picture_quality import ms_ssim, psnr
 from ngu.state_file import load_tree, save_tree
-from ngu.world.vae import ConvVAE
+from ngu.world.vae import ConvVAE, VAEConfig
+from ngu.world.vae_training import VAETraining, VAETrainingConfig
 
 logger = logging.getLogger("benchmark")
 
@@ -42,6 +44,9 @@ def main() -> None:
     """Train what is missing, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
+    parser.add_argument(
+        "--vae-epochs", type=int, default=0, help="of the VAE, where there is none (%(default)s)"
+    )
     parser.add_argument("--no-table", action="store_true", help="only train")
     known = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -49,6 +54,8 @@ def main() -> None:
     for game in known.games.split(","):
         frames = game_frames(game, known.folder)
         learnings = trained(game, frames, known.folder, config_of(known.updates))
+        if known.vae_epochs > 0:
+            train_vae(game, frames.train, known.folder, known.vae_epochs)
         if not known.no_table:
             print_table(game, frames, learnings, known.folder, known.shown)
 
@@ -97,6 +104,22 @@ def trained(
             save_tree(path, learning.state_dict())
         learnings[stage] = learning
     return learnings
+
+
+def train_vae(game: str, pictures: np.ndarray, folder: Path, epochs: int) -> None:
+    """Train the autoencoder of the world model, where the folder has none."""
+    path = folder / f"vae-{game}.safetensors"
+    if path.exists():
+        return
+    vae = ConvVAE(pictures.shape[1:], VAEConfig(latent_dim=32, filters=8, beta=0.3, free_nats=0.0))
+    config = VAETrainingConfig(
+        epochs=epochs, batch_size=32, learning_rate=1e-3, held_out_share=0.01
+    )
+    training = VAETraining(vae, pictures, config, seed=0)
+    for metrics in training:
+        if training.updates % 50 == 0:
+            logger.info("%s VAE: update %d, %.1f", game, training.updates, metrics["loss"])
+    vae.save(path)
 
 
 def print_table(

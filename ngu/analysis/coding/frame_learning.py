@@ -122,6 +122,7 @@ class FrameLearning:
 
     def joint(self) -> Iterator[float]:
         """Stage III; yields the loss of each update."""
+        self._tables = self._tables or self._counted()
         weights = [*self.transform.parameters(), *self.model.parameters(), self.hyper_log_scale]
         yield from self._updates(
             self.config.joint, weights, self._picture_loss, self.config.joint_learning_rate
@@ -131,6 +132,7 @@ class FrameLearning:
 
     def codes(self) -> list[FrameCode]:
         """The codec as it is now, at each step."""
+        self._tables = self._tables or self._counted()
         transform, exact = copy.deepcopy(self.transform), self.model.exact()
         codes = []
         for table in self._tables:
@@ -161,7 +163,7 @@ class FrameLearning:
         self.model.load_state_dict(state["model"])
         self.hyper_log_scale.data.copy_(state["hyper_log_scale"])
         self._generator.set_state(state["generator"])
-        self._tables = self._counted()
+        self._tables = []
 
     def _entropy_weights(self) -> list[nn.Parameter]:
         hyper = self.transform.hyper.parameters()

@@ -22,6 +22,7 @@ from ngu.analysis.coding.digits import BASE, digit_tables
 from ngu.analysis.coding.scores import Scores
 from ngu.analysis.coding.transform import Transform
 
+_AT_ONCE = 8_192
 _LEAST = 2.0**-24
 """What the range coder gives a symbol at least."""
 
@@ -85,6 +86,10 @@ class LearnedCode:
         They are independent as far as the model goes, and so what is left of an embedding when
         all that its dimensions share is taken out.
         """
+        parts = [embeddings[i : i + _AT_ONCE] for i in range(0, len(embeddings), _AT_ONCE)]
+        return np.concatenate([self._innovations(part) for part in parts])
+
+    def _innovations(self, embeddings: Float[np.ndarray, "N D"]) -> Float64[np.ndarray, "N D"]:
         hyper, numbers = np.split(self.quantise(embeddings), [len(self.hyper_cells)], axis=1)
         index = self._index(numbers)
         both = torch.from_numpy(np.stack((self.scores.low(index), self.scores.high(index)), -1))

@@ -78,7 +78,10 @@ def completed(base: UInt8[np.ndarray, "H W 3"], content: bytes) -> UInt8[np.ndar
     count = math.prod(_grid(base.shape)) * 3
     integers = np.zeros((count, BLOCK**2), dtype=np.int64)
     with bitstream.decoding():
-        flags = decoder.decode(coders.model.Bernoulli((share + 0.5) / _SHARES), count) != 0
+        flags = (
+            decoder.decode(coders.model.Bernoulli((share + 0.5) / _SHARES, perfect=False), count)
+            != 0
+        )
         scales = np.tile(_scale(scale) * _NARROWING, int(flags.sum()))
         family = coders.model.QuantizedLaplace(-_MOST, _MOST)
         found = decoder.decode(family, np.zeros(len(scales)), scales) if len(scales) else scales
@@ -91,7 +94,9 @@ def _written(integers: Int64[np.ndarray, "N 64"], step: int) -> bytes:
     encoder = coders.queue.RangeEncoder()
     flags = integers.any(axis=1)
     share = min(int(flags.mean() * _SHARES), _SHARES - 1)
-    encoder.encode(flags.astype(np.int32), coders.model.Bernoulli((share + 0.5) / _SHARES))
+    encoder.encode(
+        flags.astype(np.int32), coders.model.Bernoulli((share + 0.5) / _SHARES, perfect=False)
+    )
     coded = integers[flags]
     # Of a Laplace distribution the mean of |x| is its scale.
     mean = float((np.abs(coded) / _NARROWING).mean()) if len(coded) else 1.0
