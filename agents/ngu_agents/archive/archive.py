@@ -17,6 +17,9 @@ from ngu_agents.archive.trajectories import Trajectories
 from ngu_agents.sum_tree import SumTree
 
 _FIRST_CAPACITY = 1024
+# Once time has been seen to run out it is divided into so many slices.
+_SLICES = 8
+_ENDLESS = 1 << 62
 # All novelties are computed anew when there are so many times more visits.
 _REFRESH_GROWTH = 1.05
 
@@ -41,6 +44,10 @@ class Archive:
 
     A cell is drawn in proportion to its rarity, 1 / sqrt(visits), times a power of its novelty.
 
+    Once time has been seen to run out, a state reached early may lead further than one with a
+    higher score and no time left. From then on a name has a cell in each slice of time in which
+    more was reached than in those before.
+
     Args:
         memory: bytes of snapshots that are held in memory.
         spill_folder: where the others go.
@@ -59,7 +66,9 @@ class Archive:
         self.trajectories = Trajectories()
         self.snapshots = SnapshotStore(memory, spill_folder)
         self._novelty_power = novelty_power
-        self._number: dict[bytes, int] = {}
+        self._slice_steps = _ENDLESS
+        self._names: list[bytes] = []
+        self._cells_of: dict[bytes, list[int]] = {}  # in the order of slices, and so of scores
         self._columns = {
             "score": np.zeros(_FIRST_CAPACITY),
             "length": np.zeros(_FIRST_CAPACITY, np.int64),
@@ -76,7 +85,7 @@ class Archive:
         self._changed: set[int] = set()
 
     def __len__(self) -> int:
-        return len(self._number)
+        return len(self._names)
 
     def __getattr__(self, name: str) -> np.ndarray:
         columns = self.__dict__.get("_columns", {})
@@ -84,9 +93,18 @@ class Archive:
             raise AttributeError(name)
         return columns[name][: len(self)]
 
-    def find(self, name: bytes) -> int | None:
-        """The number of a cell; None where it was never reached."""
-        return self._number.get(name)
+    def find(self, name: bytes, score: float, length: int) -> int | None:
+        """The cell that a state counts as, reached so; None where it would be a new one.
+
+        That is the one of its slice of time, or of an earlier slice and with no less a score.
+        """
+        scores, lengths = self._columns["score"], self._columns["length"]
+        piece = length // self._slice_steps
+        for cell in self._cells_of.get(name, ()):
+            at = lengths[cell] // self._slice_steps
+            if at == piece or (at < piece and scores[cell] >= score):
+                return cell
+        return None
 
     def __getitem__(self, cell: int) -> Reached:
         """The best state of a cell."""
@@ -97,8 +115,16 @@ class Archive:
 
     def improves(self, name: bytes, score: float, length: int) -> bool:
         """Whether a cell is new, or reached with a higher score or in fewer steps than before."""
-        cell = self._number.get(name)
+        cell = self.find(name, score, length)
         return Reached(score, length, 0).improves(None if cell is None else self[cell])
+
+    def time_ran_out(self, length: int) -> bool:
+        """Take note that an episode ended for want of time; whether that was not known yet."""
+        if self._slice_steps < _ENDLESS:
+            return False
+        self._slice_steps = -(-length // _SLICES)
+        self._refresh_at = 0.0
+        return True
 
     def end(self, reached: Reached) -> None:
         """Take note of how an episode terminated, where there is nothing to set out from."""
@@ -123,28 +149,49 @@ class Archive:
         Raises:
             OSError: there is no place for the snapshot; nothing changed.
         """
-        cell = self._number.get(name, len(self))
+        cell = self.find(name, reached.score, reached.length)
+        cells = self._cells_of.get(name, [])
+        later = (reached.length // self._slice_steps + 1) * self._slice_steps
+        needless = [
+            other
+            for other in cells
+            if self.length[other] >= later and self.score[other] <= reached.score
+        ]
+        if cell is None:
+            cell = needless.pop() if needless else len(self)
         if cell == len(self._columns["score"]):
             self._grow()
         self.snapshots[cell] = snapshot
-        self._number[name] = cell
+        if cell == len(self):
+            self._names.append(name)
         for column, value in zip(("score", "length", "node"), reached, strict=True):
             self._columns[column][cell] = value
+        kept = {cell, *cells} - set(needless)
+        self._cells_of[name] = sorted(kept, key=lambda other: self.length[other])
+        if needless:
+            self._columns["visits"][needless] = 0
+            self._tree.set(np.array(needless), np.zeros(len(needless)))
         if not self._embeddings.size:
             self._embeddings = np.zeros((len(self._embeddings), embedding.size), np.float32)
         self._embeddings[cell] = embedding
         if self._novelty_power:
             self._changed.add(cell)
 
-    def visit(self, cells: Int[np.ndarray, " K"], scores: Float64[np.ndarray, " K"]) -> None:
-        """Count a visit of each of these cells, with these scores."""
+    def visit(
+        self,
+        cells: Int[np.ndarray, " K"],
+        scores: Float64[np.ndarray, " K"],
+        lengths: Int[np.ndarray, " K"],
+    ) -> None:
+        """Count a visit of each of these cells, with these scores and after so many steps."""
         np.add.at(self._columns["visits"], cells, 1)
         if self._novelty_power:
-            self._sample.add(cells, scores)
+            self._sample.add(cells, scores, lengths)
             if self._sample.count >= self._refresh_at:
                 self._refresh_at = self._sample.count * _REFRESH_GROWTH
                 embeddings = self._embeddings[self._sample.cells]
-                self._visited = Visited(embeddings, self._sample.scores.copy())
+                slices = self._sample.lengths // self._slice_steps
+                self._visited = Visited(embeddings, self._sample.scores.copy(), slices)
                 self._changed.update(range(len(self)))
             cells = np.union1d(cells, self._compare())
         self._weigh(cells)
@@ -155,7 +202,9 @@ class Archive:
         self._changed.clear()
         if self._visited is not None:
             self._columns["novelty"][changed] = self._visited.novelty_of(
-                self._embeddings[changed], self.score[changed]
+                self._embeddings[changed],
+                self.score[changed],
+                self.length[changed] // self._slice_steps,
             )
         return changed
 
@@ -204,53 +253,77 @@ class Archive:
         groups: Int[np.ndarray, " N"],
         names: list[bytes],
         embeddings: Float32[np.ndarray, "M D"],
-    ) -> None:
-        """Let cells fall together: of each group stays the best state, and all visits.
+    ) -> Int[np.ndarray, " C"]:
+        """Let names fall together: of each group stays the best state, and all visits.
+
+        Once time counts, those in each slice of it.
 
         Args:
-            groups: the new number of each of the N cells.
-            names: of the M new cells.
+            groups: the new number of each of the N names, in the order in which they came.
+            names: of the M groups.
             embeddings: of these.
+
+        Returns:
+            The new numbers of the cells.
 
         Raises:
             OSError: there is no place for the snapshots.
         """
-        order = np.lexsort((self.length, -self.score, groups))
-        _, firsts = np.unique(groups[order], return_index=True)
+        numbers = {name: number for number, name in enumerate(self._cells_of)}
+        slices = self.length // self._slice_steps
+        places = groups[[numbers[name] for name in self._names]], slices
+        (kept, _), cells = np.unique(np.stack(places), axis=1, return_inverse=True)
+        order = np.lexsort((self.length, -self.score, cells))
+        _, firsts = np.unique(cells[order], return_index=True)
         best = order[firsts]
-        visits = np.bincount(groups, weights=self.visits).astype(np.int64)
-        columns = {name: values[best].copy() for name, values in self._columns.items()}
-        columns["visits"] = visits
+        visits = np.bincount(cells, weights=self.visits)
         self.snapshots = self.snapshots.of(best.tolist())
-        self._number = {name: cell for cell, name in enumerate(names)}
-        for name, values in columns.items():
-            self._columns[name][: len(self)] = values
-        self._embeddings[: len(self)] = embeddings
-        self._sample.regroup(groups)
+        self._names = [names[group] for group in kept.tolist()]
+        for values in self._columns.values():
+            values[: len(self)] = values[best]
+        self.visits[:] = visits
+        self._embeddings[: len(self)] = embeddings[kept]
+        self._sample.regroup(cells)
         self._changed.clear()
         self._refresh_at = 0.0
         self._tree = SumTree(self._tree.capacity)
+        self._order()
+        return cells
+
+    def _order(self) -> None:
+        """Find each name's cells; one with no higher score than an earlier one is drawn no more."""
+        self._cells_of = {name: [] for name in self._names}
+        for cell in np.argsort(self.length, kind="stable").tolist():
+            cells = self._cells_of[self._names[cell]]
+            if not cells or self.score[cell] > self.score[cells[-1]]:
+                cells.append(cell)
+            else:
+                self._columns["visits"][cell] = 0
         self._weigh(np.arange(len(self)))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that lasts."""
-        names = np.frombuffer(b"".join(self._number), np.uint8)
+        names = np.frombuffer(b"".join(self._names), np.uint8)
         visited = self._visited
         return {
             "names": names.reshape(len(self), -1),
+            "slice_steps": self._slice_steps,
             "ended": None if self._ended is None else tuple(self._ended),
             "columns": {name: values[: len(self)] for name, values in self._columns.items()},
             "snapshots": self.snapshots.state_dict(),
             "trajectories": self.trajectories.state_dict(),
             "embeddings": self._embeddings[: len(self)],
             "sample": self._sample.state_dict(),
-            "visited": None if visited is None else (visited.embeddings, visited.scores),
+            "visited": None
+            if visited is None
+            else (visited.embeddings, visited.scores, visited.slices),
             "refresh_at": self._refresh_at,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
-        self._number = {name.tobytes(): cell for cell, name in enumerate(state["names"])}
+        self._names = [name.tobytes() for name in state["names"]]
+        self._slice_steps = state["slice_steps"]
         self._ended = None if state["ended"] is None else Reached(*state["ended"])
         while len(self._columns["score"]) < len(self):
             self._grow()
@@ -265,7 +338,7 @@ class Archive:
         self._visited = None if state["visited"] is None else Visited(*state["visited"])
         self._refresh_at = state["refresh_at"]
         self._changed.clear()
-        self._weigh(np.arange(len(self)))
+        self._order()
 
     def _grow(self) -> None:
         for name, values in self._columns.items():

@@ -1,4 +1,4 @@
-"""How new a cell is: few of the states visited so far lie near it and had its score or more.
+"""How new a cell is: few of the visits so far lie near it, had its score or more, and as early.
 
 Source: Never Give Up (arXiv 2002.06038), Algorithm 1, here over a sample of all that was visited
 in place of the episode's nearest neighbours.
@@ -24,7 +24,7 @@ _ROWS = 128
 
 
 class VisitSample:
-    """A uniform sample of all visits: of which cells, with which scores (Vitter's algorithm R).
+    """A uniform sample of all visits: of which cells, and how reached (Vitter's algorithm R).
 
     Args:
         generator: draws the sample.
@@ -38,16 +38,25 @@ class VisitSample:
         self._generator = generator
         self._cells = np.zeros(_SAMPLE, np.int64)
         self._scores = np.zeros(_SAMPLE)
+        self._lengths = np.zeros(_SAMPLE, np.int64)
 
-    def add(self, cells: Int[np.ndarray, " K"], scores: Float64[np.ndarray, " K"]) -> None:
+    def add(
+        self,
+        cells: Int[np.ndarray, " K"],
+        scores: Float64[np.ndarray, " K"],
+        lengths: Int[np.ndarray, " K"],
+    ) -> None:
         """Take note of visits."""
-        for cell, score in zip(cells.tolist(), scores.tolist(), strict=True):
+        for cell, score, length in zip(
+            cells.tolist(), scores.tolist(), lengths.tolist(), strict=True
+        ):
             place = self.count
             self.count += 1
             if place >= _SAMPLE:
                 place = int(self._generator.integers(self.count))
             if place < _SAMPLE:
                 self._cells[place], self._scores[place] = cell, score
+                self._lengths[place] = length
 
     @property
     def cells(self) -> Int[np.ndarray, " M"]:
@@ -58,6 +67,11 @@ class VisitSample:
     def scores(self) -> Float64[np.ndarray, " M"]:
         """Scores that they were visited with."""
         return self._scores[: self.count]
+
+    @property
+    def lengths(self) -> Int[np.ndarray, " M"]:
+        """Steps after which they were."""
+        return self._lengths[: self.count]
 
     def regroup(self, groups: Int[np.ndarray, " N"]) -> None:
         """Give the cells their new numbers."""
@@ -70,6 +84,7 @@ class VisitSample:
             "generator": generator_state(self._generator),
             "cells": self._cells.copy(),
             "scores": self._scores.copy(),
+            "lengths": self._lengths.copy(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -77,6 +92,7 @@ class VisitSample:
         self.count = state["count"]
         set_generator_state(self._generator, state["generator"])
         self._cells[:], self._scores[:] = state["cells"], state["scores"]
+        self._lengths[:] = state["lengths"]
 
 
 class Visited:
@@ -85,37 +101,48 @@ class Visited:
     Args:
         embeddings: of the M cells visited, float32 [M, D].
         scores: what they were visited with, float64 [M].
+        slices: of time, in which they were visited, int64 [M].
     """
 
     def __init__(
-        self, embeddings: Float32[np.ndarray, "M D"], scores: Float64[np.ndarray, " M"]
+        self,
+        embeddings: Float32[np.ndarray, "M D"],
+        scores: Float64[np.ndarray, " M"],
+        slices: Int[np.ndarray, " M"],
     ) -> None:
-        self.embeddings, self.scores = embeddings, scores
+        self.embeddings, self.scores, self.slices = embeddings, scores, slices
         # The mean squared distance of pairs is twice the variance.
         self._mean = 2 * float(embeddings.var(0).sum())
 
     def novelty_of(
-        self, embeddings: Float32[np.ndarray, "N D"], scores: Float64[np.ndarray, " N"]
+        self,
+        embeddings: Float32[np.ndarray, "N D"],
+        scores: Float64[np.ndarray, " N"],
+        slices: Int[np.ndarray, " N"],
     ) -> Float64[np.ndarray, " N"]:
         """Never Give Up's episodic novelty of N cells among the visits.
 
         Only visits with at least the cell's score count: with less of it (without a key, say) the
         same picture may lead elsewhere, with more of it whatever the cell leads to is known as
-        well. Distances are divided by the mean one between visits.
+        well. For the same reason visits in a later slice of time do not count: with more time left
+        a state may lead further. Distances are divided by the mean one between visits.
 
         Args:
             embeddings: of the cells.
             scores: of their best states.
+            slices: of time, in which these were reached.
 
         Returns:
-            1 / (sqrt(sum of K) + 1) for each cell: 1 where no visit had its score or more.
+            1 / (sqrt(sum of K) + 1) for each cell: 1 where no visit counts.
         """
         of_visits, of_cells = torch.from_numpy(self.scores), torch.from_numpy(scores)
+        visited_in, reached_in = torch.from_numpy(self.slices), torch.from_numpy(slices)
         visited, found = torch.from_numpy(self.embeddings), np.empty(len(embeddings))
         for first in range(0, len(embeddings), _ROWS):
             part = slice(first, first + _ROWS)
             squared = torch.cdist(torch.from_numpy(embeddings[part]), visited).square_()
             squared[of_visits < of_cells[part, None]] = torch.inf
+            squared[visited_in > reached_in[part, None]] = torch.inf
             found[part] = episodic_novelty(
                 squared,
                 self._mean,

@@ -62,6 +62,9 @@ class ReturningEnvs(VectorWrapper):
     on the way is taken into the archive where it improves it. info has "score" [E], the sum of all
     rewards since the true beginning.
 
+    Once a game has ended for want of time (it was truncated, or no life had been lost), all begin
+    anew, and the archive keeps what is reached early beside what is reached with a higher score.
+
     Args:
         envs: E environments in next-step autoreset that can go back.
         config: of cells and exploration.
@@ -90,6 +93,7 @@ class ReturningEnvs(VectorWrapper):
         self._generator = Seeds(seed).numpy("archive")
         num_envs = envs.num_envs
         self._over = np.zeros(num_envs, dtype=bool)
+        self._anew = np.zeros(num_envs, dtype=bool)
         self._score = np.zeros(num_envs)
         self._length = np.zeros(num_envs, dtype=np.int64)
         self._explored = np.zeros(num_envs, dtype=np.int64)
@@ -111,7 +115,7 @@ class ReturningEnvs(VectorWrapper):
             self._node[env] = root = self.archive.trajectories.add(NO_PARENT, b"")
             self.roots[root] = snapshot
             self._actions[env].clear()
-        for values in (self._score, self._length, self._explored, self._over):
+        for values in (self._score, self._length, self._explored, self._over, self._anew):
             values[:] = 0
         self._lives[:] = info.get("lives", 0)
         self._cell[:] = -1
@@ -133,13 +137,16 @@ class ReturningEnvs(VectorWrapper):
         self._cells.observe(self._observation, actions, observation, exploring)
         regrouped = self._cells.regrouped()
         if regrouped is not None:
-            self.archive.regroup(*regrouped)
-            self._cell = regrouped.groups[self._cell]
-        died = terminated | truncated | (info.get("lives", self._lives) < self._lives)
+            self._cell = self.archive.regroup(*regrouped)[self._cell]
+        hurt = info.get("lives", self._lives) < self._lives
+        died = terminated | truncated | hurt
         self._remember(observation, exploring & ~died)
         for env in np.flatnonzero(exploring & terminated).tolist():
             self.archive.end(self._reached(env))
-        over = exploring & (died | (self._explored >= self._explore_steps))
+        out_of_time = exploring & (truncated | (terminated & ~hurt & ("lives" in info)))
+        if out_of_time.any():
+            self._anew |= self.archive.time_ran_out(int(self._length[out_of_time].max()))
+        over = exploring & (died | self._anew | (self._explored >= self._explore_steps))
         if not exploring.all():
             self._return(~exploring, observation, info)
         self._observation = observation.copy()
@@ -151,20 +158,29 @@ class ReturningEnvs(VectorWrapper):
         return observation, reward, terminated, over & ~terminated, info
 
     def _return(self, where: np.ndarray, observation: np.ndarray, info: dict[str, Any]) -> None:
-        cells = self.archive.choose(int(where.sum()), self._generator)
+        rows = np.flatnonzero(where)
+        cells = self.archive.choose(len(rows), self._generator)
+        ways = [self.archive[cell] for cell in cells.tolist()]
         snapshots = [self.archive.snapshots[cell] for cell in cells.tolist()]
-        observation[where], restored = self._returning_envs.restore(where, snapshots)
+        anew = self._anew[rows]
+        roots = list(self.roots.items())
+        for place in np.flatnonzero(anew).tolist():
+            root, snapshots[place] = roots[rows[place] % len(roots)]
+            ways[place] = Reached(0.0, 0, root)
+        observation[rows], restored = self._returning_envs.restore(where, snapshots)
         for name, values in restored.items():
-            info[name][where] = values
-        self._score[where] = self.archive.score[cells]
-        self._length[where] = self.archive.length[cells]
-        self._node[where] = self.archive.node[cells]
-        self._cell[where] = cells
-        self._explored[where] = 0
+            info[name][rows] = values
+        self._score[rows], self._length[rows], self._node[rows] = np.array(ways).T
+        self._cell[rows] = np.where(anew, -1, cells)
+        self._explored[rows] = 0
         # A visit as well: else a state that leads to no other cell would be drawn for ever.
-        self.archive.visit(cells, self._score[where])
-        for env in np.flatnonzero(where):
+        drawn = rows[~anew]
+        self.archive.visit(self._cell[drawn], self._score[drawn], self._length[drawn])
+        for env in rows.tolist():
             self._actions[env].clear()
+        if anew.any():
+            self._anew[rows] = False
+            self._remember(observation, np.isin(np.arange(self.num_envs), rows[anew]))
 
     def _remember(self, observation: np.ndarray, where: np.ndarray) -> None:
         """Take the states in ``where`` into the archive where they improve it; count visits."""
@@ -184,12 +200,12 @@ class ReturningEnvs(VectorWrapper):
                 self._put(env, names[env], snapshot, embeddings[env])
         cells = self._cell.copy()
         for env in np.flatnonzero(where).tolist():
-            cell = archive.find(names[env])
+            cell = archive.find(names[env], float(self._score[env]), int(self._length[env]))
             assert cell is not None
             cells[env] = cell
         entered = cells != self._cell
         if entered.any():
-            archive.visit(cells[entered], self._score[entered])
+            archive.visit(cells[entered], self._score[entered], self._length[entered])
         self._cell = cells
 
     def _put(self, env: int, name: bytes, snapshot: bytes, embedding: np.ndarray) -> None:
@@ -238,6 +254,7 @@ class ReturningEnvs(VectorWrapper):
     def _arrays(self) -> dict[str, np.ndarray]:
         return {
             "over": self._over,
+            "anew": self._anew,
             "score": self._score,
             "length": self._length,
             "explored": self._explored,

@@ -18,7 +18,7 @@ def archive_of(*cells, power=0.0):
 
 def visit(archive, *cells):
     cells = np.array(cells)
-    archive.visit(cells, archive.score[cells])
+    archive.visit(cells, archive.score[cells], archive.length[cells])
 
 
 def test_trajectories_lead_back_to_their_root():
@@ -53,6 +53,75 @@ def test_score_first_then_steps():
     assert archive.improves(b"a", 100.0, 49)
     assert not archive.improves(b"a", 100.0, 50)
     assert not archive.improves(b"a", 99.0, 1)
+
+
+def in_time(*cells, power=0.0):
+    archive = archive_of(*cells, power=power)
+    assert archive.time_ran_out(800)  # slices of 100 steps
+    assert not archive.time_ran_out(1)
+    visit(archive, *range(len(cells)))
+    return archive
+
+
+def put(archive, name, score, length):
+    archive.put(name, b"", Reached(score, length, 0), np.zeros(2, np.float32))
+    cell = archive.find(name, score, length)
+    visit(archive, cell)
+    return cell
+
+
+def test_what_is_reached_early_stays_beside_a_higher_score():
+    archive = in_time((b"a", 50.0, 350))
+    assert archive.improves(b"a", 20.0, 250)  # less, but a slice earlier
+    assert not archive.improves(b"a", 20.0, 300)  # in the same slice
+    assert archive.improves(b"a", 50.0, 349)
+    assert archive.improves(b"a", 51.0, 799)
+    assert not archive.improves(b"a", 50.0, 799)
+    early, late = put(archive, b"a", 20.0, 250), put(archive, b"a", 60.0, 500)
+    assert [early, late] == [1, 2]
+    assert archive.find(b"a", 19.0, 700) == early
+    assert archive.find(b"a", 50.0, 700) == 0
+    assert archive.find(b"a", 60.0, 700) == archive.find(b"a", 55.0, 599) == late
+    assert archive.find(b"a", 61.0, 700) is archive.find(b"a", -5.0, 99) is None
+    assert archive.best == (60.0, 500, 0)
+
+
+def test_what_is_reached_with_less_and_later_is_drawn_no_more():
+    archive = in_time((b"a", 10.0, 150), (b"b", 0.0, 0))
+    for score, length in ((20.0, 250), (30.0, 350), (40.0, 450)):
+        put(archive, b"a", score, length)
+    assert put(archive, b"a", 30.0, 199) == 0  # makes those of 20 and 30 needless
+    drawn = np.bincount(archive.choose(4000, np.random.default_rng(0)), minlength=5)
+    assert (drawn > 0).tolist() == [True, True, False, False, True]
+    assert put(archive, b"a", 50.0, 99) == 4  # takes the place of one of two
+    for one in (archive, Archive(memory=99)):
+        one.load_state_dict(archive.state_dict())
+        assert one.find(b"a", 50.0, 500) == 4
+        assert one.find(b"a", 60.0, 500) is None
+        drawn = np.bincount(one.choose(4000, np.random.default_rng(0)), minlength=5)
+        assert (drawn > 0).tolist() == [False, True, False, False, True]
+
+
+def test_visits_that_came_later_leave_a_cell_new():
+    archive = in_time((b"a", 50.0, 350), power=1.0)
+    for _ in range(300):
+        visit(archive, 0)
+    early, same = put(archive, b"a", 20.0, 250), put(archive, b"b", 20.0, 350)
+    archive.visit(np.array([early]), np.array([0.0]), np.array([0]))
+    assert archive.novelty[early] > 5 * archive.novelty[same]
+
+
+def test_names_that_fall_together_keep_what_is_early():
+    archive = in_time((b"a", 50.0, 350), (b"b", 40.0, 150), (b"c", 60.0, 399), (b"d", 1.0, 550))
+    visit(archive, 0, 0, 2)
+    cells = archive.regroup(np.array([1, 1, 1, 0]), [b"x", b"y"], np.zeros((2, 2), np.float32))
+    assert cells.tolist() == [2, 1, 2, 0]
+    assert [archive[cell][:2] for cell in range(3)] == [(1.0, 550), (40.0, 150), (60.0, 399)]
+    assert archive.visits.tolist() == [1, 1, 5]
+    assert archive.find(b"y", 40.0, 300) == 1
+    assert archive.find(b"y", 45.0, 300) == archive.find(b"y", 60.0, 700) == 2
+    assert archive.find(b"y", 61.0, 700) is None
+    assert archive.snapshots[1] == b"bb"
 
 
 def test_the_best_cell():
@@ -119,7 +188,7 @@ def test_it_grows_and_comes_back(power):
     other.load_state_dict(archive.state_dict())
     assert other.snapshots.nbytes <= 500
     assert [other.snapshots[i] for i in range(3000)] == [archive.snapshots[i] for i in range(3000)]
-    assert other.find(bytes(divmod(2999, 256))) == 2999
+    assert other.find(bytes(divmod(2999, 256)), 0.0, 2999) == 2999
     for one in (archive, other):
         visit(one, *range(0, 3000, 7))
     for column in ("score", "length", "node", "visits", "novelty"):

@@ -139,10 +139,12 @@ def test_of_cells_that_fall_together_the_best_state_stays():
         node = archive.trajectories.add(root, bytes([cell]))
         place = np.array([cell], np.float32)
         archive.put(name_of(cell), bytes([cell]), Reached(score, length, node), place)
-        archive.visit(np.full(cell + 1, cell), np.full(cell + 1, score))
-    archive.regroup(
+        times = cell + 1
+        archive.visit(np.full(times, cell), np.full(times, score), np.full(times, length))
+    cells = archive.regroup(
         np.array([0, 0, 0, 1]), [name_of(0), name_of(1)], np.eye(2, 1, dtype=np.float32)
     )
+    assert cells.tolist() == [0, 0, 0, 1]
     assert len(archive) == 2
     assert archive[0][:2] == (3.0, 8)
     assert archive.snapshots[0] == bytes([2])

@@ -7,29 +7,32 @@ from ngu_agents.archive import novelty
 from ngu_agents.archive.novelty import Visited, VisitSample
 
 
-def slow_novelty(visited, visited_scores, embedding, score):
-    """Algorithm 1 of Never Give Up over the visits of at least a score, in float64."""
+def slow_novelty(visited, visits, embedding, score, piece):
+    """Algorithm 1 of Never Give Up over the visits of at least a score and as early, in float64."""
     pairs = [np.sum((a - b) ** 2) for a in visited for b in visited]
     mean = sum(pairs) / len(pairs)
     total = 0.0
-    for other, its_score in zip(visited, visited_scores, strict=True):
-        if its_score >= score:
+    for other, its_score, its_slice in zip(visited, *visits, strict=True):
+        if its_score >= score and its_slice <= piece:
             distance = np.sum((other - embedding) ** 2) / mean
             apart = max(distance - novelty._CLUSTER_DISTANCE, 0.0)
             total += novelty._EPSILON / (apart + novelty._EPSILON)
     return 1 / (math.sqrt(total) + 1)
 
 
-def test_it_is_algorithm_1_among_the_visits_of_at_least_a_score():
+def test_it_is_algorithm_1_among_the_visits_of_at_least_a_score_and_as_early():
     generator = np.random.default_rng(0)
     visited = generator.normal(size=(40, 5)).astype(np.float32)
     visited_scores = generator.choice([0.0, 100.0], 40)
+    visited_slices = generator.integers(3, size=40)
     cells = np.concatenate((visited[:3], generator.normal(size=(300, 5)))).astype(np.float32)
     scores = generator.choice([-50.0, 0.0, 100.0, 500.0], 303)
-    found = Visited(visited, visited_scores).novelty_of(cells, scores)
+    slices = generator.integers(3, size=303)
+    visits = visited_scores, visited_slices
+    found = Visited(visited, *visits).novelty_of(cells, scores, slices)
     expected = [
-        slow_novelty(visited.astype(float), visited_scores, cell.astype(float), score)
-        for cell, score in zip(cells, scores, strict=True)
+        slow_novelty(visited.astype(float), visits, cell.astype(float), score, piece)
+        for cell, score, piece in zip(cells, scores, slices, strict=True)
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-3)
     assert (found[scores == 500] == 1).all()
@@ -38,7 +41,8 @@ def test_it_is_algorithm_1_among_the_visits_of_at_least_a_score():
 def test_where_all_visits_were_the_same():
     visited = np.ones((9, 2), np.float32)
     cells = np.array([[1, 1], [1, 2]], np.float32)
-    found = Visited(visited, np.zeros(9)).novelty_of(cells, np.zeros(2))
+    slices = np.zeros(9, np.int64)
+    found = Visited(visited, np.zeros(9), slices).novelty_of(cells, np.zeros(2), slices[:2])
     np.testing.assert_allclose(found, [1 / 4, 1.0])
 
 
@@ -49,10 +53,11 @@ def test_every_visit_has_the_same_chance(at_once, monkeypatch):
     for seed in range(40):
         sample = VisitSample(np.random.default_rng(seed))
         for part in np.array_split(np.arange(2048), 2048 // at_once):
-            sample.add(part, part * 2.0)
+            sample.add(part, part * 2.0, part + 1)
         assert sample.count == 2048
         assert len(np.unique(sample.cells)) == 512
         np.testing.assert_array_equal(sample.scores, sample.cells * 2.0)
+        np.testing.assert_array_equal(sample.lengths, sample.cells + 1)
         kept[sample.cells] += 1
     shares = kept.reshape(8, -1).sum(1) / kept.sum()
     np.testing.assert_allclose(shares, 1 / 8, atol=0.008)  # its standard deviation is .002
@@ -60,7 +65,7 @@ def test_every_visit_has_the_same_chance(at_once, monkeypatch):
 
 def test_few_visits_are_all_kept():
     sample = VisitSample(np.random.default_rng(0))
-    sample.add(np.array([4, 2, 4]), np.array([0.0, 1.0, 1.0]))
+    sample.add(np.array([4, 2, 4]), np.array([0.0, 1.0, 1.0]), np.arange(3))
     assert sample.cells.tolist() == [4, 2, 4]
     sample.regroup(np.array([0, 0, 1, 1, 1]))
     assert sample.cells.tolist() == [1, 1, 1]

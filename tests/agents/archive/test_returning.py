@@ -3,12 +3,14 @@ import copy
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.spaces import Box, Discrete
 
 from ngu_agents.archive.agent import ArchiveAgent
 from ngu_agents.archive.config import ArchiveConfig
 from ngu_agents.archive.returning import ReturningEnvs
 from ngu_agents.loop import Loop
 from ngu_envs import make
+from ngu_envs.vectorized import VectorizedEnv
 
 
 def made(name, num_envs, *, seed=0, options=None, **config):
@@ -133,6 +135,88 @@ def test_a_lost_life_ends_an_exploration():
         lives = progress.info["lives"].copy()
     envs.close()
     assert lost > 0
+
+
+def test_where_time_runs_out_all_begin_anew():
+    envs, agent, loop = made("MountainCar-v0", 4, explore_steps=300)
+    beginning = loop.begin()
+    first = envs._observation.copy()
+    assert not any(progress.step.done.any() for progress in run(loop, 199))
+    assert (envs._over & envs._anew).all()  # by the 200th step, which `run` takes as well
+    state = copy.deepcopy((envs.state_dict(), agent.save(None), loop.state_dict()))
+    rest = run(loop, 120)
+    assert not rest[0].stepped.any()
+    np.testing.assert_array_equal(rest[0].step.observation, first)
+    np.testing.assert_array_equal(rest[0].info["score"], beginning["score"])
+    assert rest[1].stepped.all()
+    assert (rest[100].info["score"] == -100).all()  # of -1 a step
+    other_envs, other_agent, other_loop = made("MountainCar-v0", 4, seed=9, explore_steps=300)
+    other_envs.load_state_dict(state[0])
+    assert other_agent.load(None, state[1])
+    other_loop.load_state_dict(state[2])
+    assert same(run(other_loop, 120), rest)
+
+
+@pytest.mark.parametrize(
+    ("lives", "known"),
+    [
+        (None, False),  # an environment that has none may have ended for any reason
+        ([2, 1], False),
+        ([1, 1], True),
+    ],
+)
+def test_a_game_that_ends_without_a_lost_life_ended_for_want_of_time(lives, known, monkeypatch):
+    envs, _, loop = made("deep-sea", 4, options={"size": 8}, explore_steps=9)
+    sea = envs.unwrapped
+    if lives is not None:
+        monkeypatch.setattr(
+            sea, "_info", lambda: {"lives": np.where(sea._row < 8, *lives).astype(np.int32)}
+        )
+    loop.begin()
+    assert any(progress.step.terminated.any() for progress in run(loop, 30))
+    assert envs.archive.time_ran_out(8) is not known
+
+
+class Street(VectorizedEnv):
+    """Ten steps to either end, which pay 1 once; each step pays .01. Only the place is seen."""
+
+    def __init__(self, num_envs, steps):
+        space = Box(0, 1, (1, 1, 21), np.uint8)
+        super().__init__(num_envs, 0, space, Discrete(2), None, max_steps=steps)
+        self._place = np.zeros(num_envs, np.int64)
+        self._taken = np.zeros((num_envs, 2), bool)
+
+    @property
+    def repeatable(self):
+        return True
+
+    def _arrays(self):
+        return {**super()._arrays(), "place": self._place, "taken": self._taken}
+
+    def _begin(self, where):
+        self._place[where] = 10
+        self._taken[where] = False
+
+    def _advance(self, actions, where):
+        self._place[:] = np.clip(self._place + where * (2 * actions - 1), 0, 20)
+        paid = (self._place[:, None] == [0, 20]) & ~self._taken & where[:, None]
+        self._taken |= paid
+        return (paid.sum(1) + 0.01 * where).astype(np.float32), np.zeros(len(where), bool)
+
+    def _observe(self):
+        return (self._place[:, None, None, None] == np.arange(21)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3])
+def test_who_dawdles_for_small_rewards_misses_the_others(seed):
+    # With the best state of each place alone, 1.4 is all that these seeds find in 800 steps.
+    envs = ReturningEnvs(Street(8, steps=40), config=ArchiveConfig(explore_steps=10), seed=seed)
+    space = envs.single_action_space
+    agent = ArchiveAgent(space, 8, archive=envs.archive, repeat_probability=0.8, seed=seed)
+    loop = Loop(agent, envs)
+    loop.begin()
+    scores = [progress.info["score"].max() for progress in run(loop, 300)]
+    assert max(scores) == pytest.approx(2.4)
 
 
 def test_actions_that_are_not_discrete():
