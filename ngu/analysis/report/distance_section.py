@@ -84,7 +84,7 @@ def _bars(spaces: Mapping[str, SpaceMeasures]) -> Figure:
         traces.append(
             {
                 "type": "bar",
-                "x": [_MEASURES[name][0] for name, _ in measured],
+                "x": [_MEASURES[name][0].replace(" ", "<br>") for name, _ in measured],
                 "y": [value.value for _, value in measured],
                 "error_y": error_bars([value for _, value in measured]),
                 "name": _SPACES[space],
@@ -94,11 +94,12 @@ def _bars(spaces: Mapping[str, SpaceMeasures]) -> Figure:
     return Figure(
         traces=traces,
         layout={
-            "title": {"text": "Distances as they are, and with their directions made equal"},
+            "title": {"text": "What distances are worth"},
             "yaxis": {"title": {"text": "correlation, or share"}},
             "xaxis": {"type": "category"},
         },
         summary="what distances are worth, in each form of the embedding",
+        height=380,
     )
 
 

@@ -130,11 +130,12 @@ def _scores(linear: Probes, network: Probes) -> Figure | NotMeasured:
     traces = [
         {
             "type": "bar",
-            "x": [plotly_text(name) for name in named],
-            "y": [estimate.value for estimate in found.values()],
-            "error_y": error_bars(list(found.values())),
+            "orientation": "h",
+            "y": [plotly_text(name) for name in named],
+            "x": [estimate.value for estimate in found.values()],
+            "error_x": error_bars(list(found.values())),
             "name": title,
-            "hovertemplate": "%{x}: F1 %{y:.3f}<extra>%{fullData.name}</extra>",
+            "hovertemplate": "%{y}: F1 %{x:.3f}<extra>%{fullData.name}</extra>",
         }
         for title, found in (("linear probe", named), ("small network", f1_scores(network)))
     ]
@@ -143,22 +144,22 @@ def _scores(linear: Probes, network: Probes) -> Figure | NotMeasured:
         {
             "type": "scatter",
             "mode": "markers",
-            "x": traces[0]["x"],
-            "y": guesses,
+            "y": traces[0]["y"],
+            "x": guesses,
             "name": "most common value",
-            "marker": {"symbol": "line-ew", "size": 26, "line": {"width": 3, "color": "#8a8f98"}},
-            "hovertemplate": "%{x}: F1 %{y:.3f}<extra>most common value</extra>",
+            "marker": {"symbol": "line-ns", "size": 22, "line": {"width": 3, "color": "#8a8f98"}},
+            "hovertemplate": "%{y}: F1 %{x:.3f}<extra>most common value</extra>",
         }
     )
     return Figure(
         traces=traces,
         layout={
             "title": {"text": "What probes read, on episodes held out"},
-            "xaxis": {"title": {"text": "variable"}, "type": "category"},
-            "yaxis": {"title": {"text": "F1, weighted"}, "range": [0, 1.02]},
+            "xaxis": {"title": {"text": "F1, weighted"}, "range": [0, 1.02]},
+            "yaxis": {"type": "category", "autorange": "reversed"},
         },
         summary="F1 of " + ", ".join(f"{name} {found.value:.2f}" for name, found in named.items()),
-        height=380,
+        height=_height(len(named)),
     )
 
 
@@ -188,8 +189,13 @@ def _heat(told: Knowledge) -> Figure | NotMeasured:
             f"dimension {int(row.argmax())} tells most of {name}, {100 * row.max():.0f} %"
             for name, row in zip(told.labels, share, strict=True)
         ),
-        height=380,
+        height=_height(len(told.labels)),
     )
+
+
+def _height(variables: int) -> int:
+    """Pixels of a figure with a row for each variable."""
+    return 220 + 36 * max(variables, 4)
 
 
 def _table(linear: Probes, network: Probes) -> Table:

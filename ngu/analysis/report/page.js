@@ -20,7 +20,7 @@
       hoverlabel: { bgcolor: variable("--card"), bordercolor: line, font: { color: ink } },
       legend: { orientation: "h", y: 0, yref: "container", yanchor: "bottom", x: 0, ...layout.legend },
     };
-    if (result.title) result.title = { x: 0, xanchor: "left", xref: "paper", y: 0.98, yanchor: "top",
+    if (result.title) result.title = { x: 0, xanchor: "left", xref: "container", pad: { l: 8 }, y: 0.98, yanchor: "top",
       ...result.title, font: { size: 14, color: ink } };
     for (const axis of Object.keys(result).filter((key) => /^[xy]axis/.test(key)))
       result[axis] = { automargin: true, ...result[axis], gridcolor: line, linecolor: line,

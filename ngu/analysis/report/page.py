@@ -32,7 +32,7 @@ def write_page(reports: Sequence[Report], pictures: Sequence[str], made: str) ->
     figures: list[dict[str, Any]] = []
     body = [_header(reports), _navigation(reports), "</header><main>"]
     if len(reports) == 2:
-        body.append(_comparison(reports[0], reports[1]))
+        body.append(_comparison(reports))
     for i in range(len(reports[0].sections)):
         body.append(_section([report.sections[i] for report in reports], reports, figures))
     body += [_states(reports), _everything(reports), "</main>", _footer(reports, made)]
@@ -83,7 +83,13 @@ def _digest(script: str) -> str:
 
 
 def _title(reports: Sequence[Report]) -> str:
-    return " and ".join(report.name for report in reports)
+    return " and ".join(_called(report, reports) for report in reports)
+
+
+def _called(report: Report, reports: Sequence[Report]) -> str:
+    """A short name, unless two have the same."""
+    same = len({report.name for report in reports}) < len(reports)
+    return report.data.source if same else report.name
 
 
 def _header(reports: Sequence[Report]) -> str:
@@ -92,7 +98,7 @@ def _header(reports: Sequence[Report]) -> str:
         told = "".join(f"<p>{_text(sentence)}</p>" for sentence in report.verdict)
         heading = "h1" if len(reports) == 1 else "h2"
         parts.append(
-            f'<div class="panel"><{heading}>{_text(report.name)}</{heading}>'
+            f'<div class="panel"><{heading}>{_text(_called(report, reports))}</{heading}>'
             f'<p class="soft small">{_text(report.about)}</p>'
             f'<div class="verdict">{told}</div>'
             f'<div class="tiles">{"".join(map(_tile, report.tiles))}</div></div>'
@@ -185,7 +191,8 @@ def _missing(found: NotMeasured) -> str:
     return f"not measured, because {_text(found.reason)}"
 
 
-def _comparison(first: Report, second: Report) -> str:
+def _comparison(reports: Sequence[Report]) -> str:
+    first, second = reports
     rows = []
     for row in compare(first.numbers, second.numbers):
         found = (row.first.found, row.second.found, row.difference)
@@ -196,7 +203,8 @@ def _comparison(first: Report, second: Report) -> str:
         "difference is the second less the first. Its interval is that of two measures that do not "
         "depend on one another; where it holds 0, the two may be the same.</p>"
         '<div class="scroll"><table><thead><tr><th>measure</th>'
-        f"<th>{_text(first.name)}</th><th>{_text(second.name)}</th><th>difference</th></tr></thead>"
+        f"<th>{_text(_called(first, reports))}</th><th>{_text(_called(second, reports))}</th>"
+        "<th>difference</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div></section>"
     )
 
@@ -267,7 +275,7 @@ def _panels(parts: Sequence[str]) -> str:
 
 
 def _name(report: Report, reports: Sequence[Report]) -> str:
-    return f"<h3>{_text(report.name)}</h3>" if len(reports) == 2 else ""
+    return f"<h3>{_text(_called(report, reports))}</h3>" if len(reports) == 2 else ""
 
 
 def _text(text: str) -> str:
