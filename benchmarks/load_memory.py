@@ -39,8 +39,8 @@ def write_npy(path: Path, count: int) -> None:
 
 
 def write_npz(path: Path, count: int) -> None:
-    """Embeddings and episodes, compressed."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    """Embeddings and episodes."""
+    with zipfile.ZipFile(path, "w") as archive:
         with archive.open("embeddings.npy", "w", force_zip64=True) as file:
             header = {"descr": "<f4", "fortran_order": False, "shape": (count, WIDTH)}
             np.lib.format.write_array_header_1_0(file, header)
