@@ -29,7 +29,7 @@ from ngu.analysis.picture_quality import psnr
 
 _HEAD = struct.Struct("<BH")
 _GREY = 128
-_CHECKED = 4
+_CHECKED = 1
 """Pictures whose files are decoded all the way, of each pair of games."""
 
 
