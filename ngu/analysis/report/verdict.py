@@ -51,7 +51,7 @@ def _dimensions(numbers: Mapping[str, Number], dim: int) -> str:
         how = "uses few of its dimensions"
     if found.value < 1.5 < dim:
         how = "has collapsed"
-    text = f"The embedding {how}: {_about(found)} of {dim} in effect"
+    text = f"The embedding {how}: {rounded(found.value)} ({interval(found)}) of {dim} in effect"
     idle = []
     for key, says in (
         ("dead_dimensions", "do not move"),
@@ -101,24 +101,23 @@ def _knowledge(known: Mapping[str, tuple[str, float]]) -> str:
 
 
 def _distance(numbers: Mapping[str, Number]) -> str:
-    found = _measured(numbers, "distance_follows_steps")
-    if found is None:
-        return ""
-    how = "do not follow the game"
-    if found.value >= 0.2:
-        how = "follow the game loosely"
-    if found.value >= 0.5:
-        how = "follow the game"
-    if found.value >= 0.8:
-        how = "follow the game closely"
-    text = (
-        f"Its distances {how}: their rank correlation with the steps between two states is "
-        f"{_about(found)}"
-    )
-    place = _measured(numbers, "distance_follows_position")
-    if place is None:
-        return f"{text}."
-    return f"{text}, with how far apart two states of a room are {_about(place)}."
+    parts = []
+    for key, what in (
+        ("distance_follows_steps", "the steps between two states"),
+        ("distance_follows_position", "how far apart two states of a room are"),
+    ):
+        found = _measured(numbers, key)
+        if found is not None:
+            parts.append(f"{_follows(found.value)} {what} (rank correlation {_about(found)})")
+    return f"Its distances {', and '.join(parts)}." if parts else ""
+
+
+def _follows(correlation: float) -> str:
+    if correlation < 0.2:
+        return "hardly follow"
+    if correlation < 0.5:
+        return "loosely follow"
+    return "closely follow" if correlation >= 0.8 else "follow"
 
 
 def _missing(numbers: Mapping[str, Number]) -> str:
@@ -140,7 +139,7 @@ def _measured(numbers: Mapping[str, Number], key: str) -> Estimate | None:
 def _about(found: Estimate) -> str:
     if found.low is None:
         return rounded(found.value)
-    return f"{rounded(found.value)} ({interval(found)})"
+    return f"{rounded(found.value)}, {interval(found)}"
 
 
 def _listed(told: Sequence[str]) -> str:

@@ -71,14 +71,17 @@ def test_a_reason_is_given_once():
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(0.1, "do not follow"), (0.3, "follow the game loosely"), (0.6, "follow the game:"),
-     (0.9, "closely")],
+    [(0.1, "hardly follow"), (0.3, "loosely follow"), (0.6, "distances follow"),
+     (0.9, "closely follow")],
 )  # fmt: skip
 def test_distances(value, words):
     steps, place = Estimate(value, value - 0.01, value + 0.01), Estimate(0.02)
     text = said(distance_follows_steps=steps, distance_follows_position=place)
-    assert words in text
-    assert text.endswith("two states of a room are 0.0200.")
+    assert f"{words} the steps between two states (rank correlation {value:.3f}, " in text
+    assert text.endswith(
+        ", and hardly follow how far apart two states of a room are (rank correlation 0.0200)."
+    )
+    assert said(distance_follows_position=place).startswith("Its distances hardly follow how far")
 
 
 def test_counts_are_no_judgement_of_what_was_not_measured():
