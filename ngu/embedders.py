@@ -92,10 +92,10 @@ class BonusEmbedder:
         self.told = f"{kind}, what the bonus {type(bonus).__name__} measures in"
 
     def embed(self, observation: np.ndarray, reached: np.ndarray) -> Embedded:
-        """Embed observations; the neighbours are those that the bonus paid by, if it is NGU."""
+        """Embed observations; with the neighbours that NGU paid by, where an episode has them."""
         seen = observation if self._latents is None else self._latents.latents
         embedding = self._bonus.embed(seen)
-        if not isinstance(self._bonus, NGU):
+        if not isinstance(self._bonus, NGU) or self._bonus.config.episodes_per_memory != 1:
             return Embedded(embedding)
         if not reached.any():
             return Embedded(embedding, nothing_near(len(reached), self._bonus.config.neighbours))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from ngu.bonuses import BONUSES
+from ngu.novelty.embedded import EmbeddingReward
 from ngu.novelty.ngu import NGUConfig
 from ngu.sentences import SettingsError as SettingsError
 from ngu_agents.archive.config import ArchiveConfig
@@ -18,7 +19,7 @@ from ngu_agents.replay_layout import ReplayConfig
 from ngu_agents.world_models.config import WorldModelsConfig
 from ngu_envs import config_type
 
-CHANGEABLE_ON_RESUME = frozenset({"frames", "device", "checkpoint", "log"})
+CHANGEABLE_ON_RESUME = frozenset({"frames", "device", "checkpoint", "log", "states"})
 """Settings that may differ when a run is resumed: all that do not shape its state."""
 
 _OF_AGENT: dict[str, dict[str, type[Any]]] = {
@@ -64,6 +65,18 @@ class LogConfig:
 
 
 @dataclass(frozen=True)
+class StatesConfig:
+    """What states are recorded while training, as ``ngu.record`` does it of a trained run."""
+
+    environments: int = 0
+    """In so many environments, from the first on, every state is recorded; 0 records none."""
+
+    def __post_init__(self) -> None:
+        if self.environments < 0:
+            raise ValueError(f"environments must be at least 0, got {self.environments}")
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """What to train, where, and for how long."""
 
@@ -102,6 +115,8 @@ class TrainSettings:
     """Checkpoints."""
     log: LogConfig = field(default_factory=LogConfig)
     """Logging."""
+    states: StatesConfig = field(default_factory=StatesConfig)
+    """States that are recorded on the way, for ngu.analyze."""
 
     def __post_init__(self) -> None:
         if self.frames < 1:
@@ -110,6 +125,16 @@ class TrainSettings:
             raise ValueError(f"num_envs must be at least 1, got {self.num_envs}")
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, got {self.seed}")
+        if self.states.environments > self.num_envs:
+            raise ValueError(
+                f"states.environments must be at most num_envs, {self.num_envs}, got "
+                f"{self.states.environments}"
+            )
+        if self.states.environments and not embeds_states(self.agent, self.bonus):
+            raise ValueError(
+                f"states.environments must be 0: the agent {self.agent} with the bonus "
+                f"{self.bonus} embeds no states"
+            )
 
 
 def part_types(env: str, agent: str, bonus: str) -> dict[str, type[Any] | None]:
@@ -138,6 +163,13 @@ def part_types(env: str, agent: str, bonus: str) -> dict[str, type[Any] | None]:
 def disagrees_in_latents(agent: str, bonus: str) -> bool:
     """Whether disagreement is about the latents of a world model, and no bonus on observations."""
     return agent == "dreamer" and bonus == "disagreement"
+
+
+def embeds_states(agent: str, bonus: str) -> bool:
+    """Whether the intrinsic reward of what is experienced is measured in an embedding."""
+    if agent in UNPAID_AGENTS or bonus == "none" or disagrees_in_latents(agent, bonus):
+        return False
+    return issubclass(BONUSES[bonus].kind, EmbeddingReward)
 
 
 def remembers_latents(settings: TrainSettings) -> bool:

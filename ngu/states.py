@@ -31,6 +31,7 @@ class StateRecorder:
         writer: takes them.
         draw: their pictures; None for none.
         policies: index of the policy that plays each environment [E]; None where there is one.
+        environments: how many of them are recorded, from the first on; None: all.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class StateRecorder:
         *,
         draw: Draw | None = None,
         policies: np.ndarray | None = None,
+        environments: int | None = None,
     ) -> None:
         self._envs, self._embedder, self._writer = envs, embedder, writer
         self._draw, self._policies = draw, policies
+        self._environments = envs.num_envs if environments is None else environments
         self._episode = np.full(envs.num_envs, -1)
         self._step = np.zeros(envs.num_envs, np.int64)
         self._episodes = 0
@@ -53,7 +56,8 @@ class StateRecorder:
     def begin(self, observation: np.ndarray, info: dict[str, Any]) -> None:
         """Take the first states of the episodes that begin everywhere.
 
-        They are written with the first step, which tells what columns there are.
+        They are written with the first step, which tells what columns there are. Without this call
+        an environment is recorded from where its next episode begins.
 
         Args:
             observation: [E, ...].
@@ -70,7 +74,7 @@ class StateRecorder:
         info: dict[str, Any],
         figures: dict[str, np.ndarray],
         *,
-        most: int,
+        most: int | None = None,
     ) -> int:
         """Take what environments answered, after it was scored.
 
@@ -80,7 +84,7 @@ class StateRecorder:
             stepped: False [E] where an episode only began.
             info: of the step.
             figures: of the states reached, [E] by name.
-            most: states to write at most.
+            most: states to write at most; None: all.
 
         Returns:
             How many were written.
@@ -96,9 +100,10 @@ class StateRecorder:
             none = np.zeros_like(stepped)
             columns = self._columns(observation, first_info, first, empty, action, none)
             written += self._write(columns, most)
+            most = None if most is None else most - written
         figures = {name: np.where(stepped, values, empty[name]) for name, values in figures.items()}
         columns = self._columns(step.observation, info, embedded, figures, action, stepped)
-        return written + self._write(columns, most - written)
+        return written + self._write(columns, most)
 
     def close(self) -> None:
         """Write what is buffered."""
@@ -135,14 +140,19 @@ class StateRecorder:
         if "ram" in info:
             columns["ram"] = info["ram"]
         if self._draw is not None:
-            columns["frame"] = list(self._pool.map(encoded, self._draw(observation, info)))
+            drawn = self._draw(observation[: self._environments], info)
+            columns["frame"] = list(self._pool.map(encoded, drawn[: self._environments]))
         return columns
 
-    def _write(self, columns: dict[str, Any], most: int) -> int:
-        count = min(most, len(columns["step"]))
-        if count > 0:
-            self._writer.add({name: values[:count] for name, values in columns.items()})
-        return max(count, 0)
+    def _write(self, columns: dict[str, Any], most: int | None) -> int:
+        rows = np.flatnonzero(columns["episode"][: self._environments] >= 0)[:most]
+        if rows.size:
+            self._writer.add({name: _taken(values, rows) for name, values in columns.items()})
+        return len(rows)
+
+
+def _taken(values: Any, rows: np.ndarray) -> Any:
+    return [values[row] for row in rows] if isinstance(values, list) else values[rows]
 
 
 def encoded(picture: np.ndarray) -> bytes:

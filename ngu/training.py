@@ -16,6 +16,7 @@ from ngu.display import Display
 from ngu.run_folder import RunFolder
 from ngu.sentences import SettingsError, reason
 from ngu.session import Session
+from ngu.training_states import TrainingStates
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,9 @@ class Training:
     def __init__(self, session: Session, folder: RunFolder, display: Display) -> None:
         self._session, self._folder, self._display = session, folder, display
         self._settings = session.settings
+        self._states: TrainingStates | None = None
+        if self._settings.states.environments:
+            self._states = TrainingStates(session, folder.path)
         self._replay_folder = folder.checkpoints.folder / "replay"
         self._replay_folder.mkdir(parents=True, exist_ok=True)
         self._needed: dict[Path, set[str]] = {}
@@ -81,11 +85,20 @@ class Training:
         Raises:
             FloatingPointError: a loss is not finite; the checkpoints stay as they are.
         """
+        try:
+            self._run(stop)
+        finally:
+            if self._states is not None:
+                self._states.close()
+
+    def _run(self, stop: Stop) -> None:
         settings, session = self._settings, self._session
         log_point = session.loop.steps // settings.log.steps
         saved = shown = time.monotonic()
         if session.frames < settings.frames:
             for progress in session:
+                if self._states is not None:
+                    self._states.add(progress)
                 if progress.steps // settings.log.steps > log_point:
                     log_point = progress.steps // settings.log.steps
                     self._log()

@@ -208,3 +208,33 @@ def test_what_is_interrupted_is_kept(run_command, monkeypatch):
     assert 100 < data.rows < 200
     assert f"stopped: {data.rows} states are in out" in told
     near_is_right(data)
+
+
+def test_states_are_recorded_while_training_and_after_it_was_gone_on_with(run_command):
+    run_of(run_command, "--states.environments", "1", "--novelty.episodes_per_memory", "1")
+    code, told = run_command(train, "--resume", "run", "--frames", "128")
+    assert code == 0, told
+    for begun, steps in (("from-step-0", 64), ("from-step-64", 64)):
+        folder = f"run/training-states/{begun}"
+        data = load(folder)
+        near_is_right(data)
+        # One of two environments, and an episode of it had begun before.
+        assert 0 < len(data.embeddings) < steps / 2 + 8
+        first = data.steps == 0
+        np.testing.assert_array_equal(np.isnan(data.figures["intrinsic_reward"]), first)
+        np.testing.assert_array_equal(data.labels["row"], data.steps)
+        table = pd.read_parquet(folder)
+        np.testing.assert_array_equal(table["action"].isna(), table["step"] == 0)
+        assert read_about(folder).origin["steps"] == int(begun.removeprefix("from-step-"))
+
+
+def test_training_records_no_states_of_what_embeds_none(run_command):
+    for words in (("--bonus", "rnd"), ("--bonus", "none"), ("--agent", "archive")):
+        code, told = run_command(
+            train, *SEA, *words, "--frames", "64", "--states.environments", "1", "--run-dir", "run"
+        )
+        assert code == 2
+        assert "embeds no states" in told
+    code, told = run_command(train, *SEA, "--num-envs", "2", "--states.environments", "3")
+    assert code == 2
+    assert "at most num_envs, 2" in told

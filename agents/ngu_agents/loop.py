@@ -20,6 +20,8 @@ class Progress(NamedTuple):
 
     steps: int
     """Environment steps so far, resets not counted."""
+    action: np.ndarray
+    """Actions [E, ...] that were taken."""
     step: Step
     """What the environments answered."""
     stepped: np.ndarray
@@ -72,7 +74,8 @@ class Loop:
             figures = self.agent.observe(step)
             learned = self.agent.learn()
             self.steps += int(stepped.sum())
-            yield Progress(self.steps, step, stepped, info, self.agent.reward_int, figures, learned)
+            paid = self.agent.reward_int
+            yield Progress(self.steps, action, step, stepped, info, paid, figures, learned)
 
     def state_dict(self) -> dict[str, Any]:
         """The count of steps, and where the next step only resets."""

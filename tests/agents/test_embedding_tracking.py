@@ -36,7 +36,7 @@ def test_a_collapsed_embedding_has_nothing_left():
 def _progress(observation):
     nothing = np.zeros(E, np.float32)
     step = Step(observation, nothing, nothing > 0, nothing > 0)
-    return Progress(0, step, nothing == 0, {}, nothing, {}, {})
+    return Progress(0, nothing, step, nothing == 0, {}, nothing, {}, {})
 
 
 def _fed(tracker, looks, seed=0):

@@ -17,7 +17,7 @@ def progress(
     )  # fmt: skip
     info = {} if coverage is None else {"coverage": np.array(coverage, np.float32)}
     paid = np.array(reward_int, np.float32)
-    return Progress(0, step, np.array(stepped, bool), info, paid, {}, {})
+    return Progress(0, np.zeros(len(stepped)), step, np.array(stepped, bool), info, paid, {}, {})
 
 
 def fed() -> EpisodeTracker:
