@@ -7,6 +7,7 @@ TensorBoard's projector.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,8 @@ LIMIT = 50_000
 RECORDED = 20_000
 """States that are recorded of a run that has none."""
 
+_NEEDED = ("constriction", "PIL", "plotly", "pyarrow", "scipy", "sklearn")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code, 2 for what the user has to mend."""
@@ -40,8 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = log_to_console()
     try:
         return _analyze(_parser().parse_args(arguments), console)
-    except ModuleNotFoundError as error:
-        logger.error('%s; the analysis needs: pip install "never-give-up[analysis]"', error)
     except (SettingsError, OSError) as error:
         logger.error("%s", error)
     except KeyboardInterrupt:
@@ -93,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _analyze(known: argparse.Namespace, console: Console) -> int:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            f"the analysis needs the package{'s' * (len(missing) > 1)} {', '.join(missing)}: "
+            'pip install "never-give-up[analysis]"'
+        )
     where = places(known.out)
     sources = [known.source] + ([known.compare] if known.compare is not None else [])
     for source in sources:

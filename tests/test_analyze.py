@@ -1,5 +1,6 @@
 """The command from a file to a report, what it refuses, and the page in a browser."""
 
+import importlib.util
 import json
 import re
 from functools import partial
@@ -9,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import ngu.analyze
 from ngu.analysis.coding import redundancy
 from ngu.analysis.coding.learning import LearningConfig
 from ngu.analysis.probes import probe
@@ -252,13 +252,13 @@ def test_what_cannot_be_measured_says_why(command, tmp_path, kind):
 
 
 def test_a_missing_package_is_named(command, tmp_path, monkeypatch):
-    def missing(*_, **__):
-        raise ModuleNotFoundError("No module named 'sklearn'")
-
-    monkeypatch.setattr(ngu.analyze, "measure", missing)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "sklearn" else found(name)
+    )
     code, said = command(write(tmp_path / "one.npz"))
     assert code == 2
-    assert 'pip install "never-give-up[analysis]"' in said
+    assert 'needs the package sklearn: pip install "never-give-up[analysis]"' in said
 
 
 def test_the_page_in_a_browser(report, page):

@@ -21,14 +21,6 @@ from ngu.analysis.neighbours import nearest
 from ngu.analysis.resampling import Groups, Interval, mean_interval
 from ngu.seeding import Seeds
 
-try:
-    from scipy.spatial import KDTree
-    from scipy.special import digamma, ndtri
-except ImportError as error:
-    raise ImportError(
-        'shared information needs the package scipy: pip install "never-give-up[analysis]"'
-    ) from error
-
 _NEIGHBOURS = 4
 """k of both estimators."""
 
@@ -55,6 +47,9 @@ def pair_terms(
     nearer in one number than the k-th neighbour is in the worse of both. No two states may be the
     same in either.
     """
+    from scipy.spatial import KDTree
+    from scipy.special import digamma
+
     points = np.stack([first, second], axis=1)
     tree = KDTree(points, balanced_tree=False, compact_nodes=False)
     radius = tree.query(points, k=_NEIGHBOURS + 1, p=np.inf)[0][:, -1]
@@ -111,6 +106,8 @@ def negentropy_terms(
 def normal_scores(values: Float64[np.ndarray, "N D"]) -> Float64[np.ndarray, "N D"]:
     """Each dimension bent so that it is standard normal, by the ranks of its values."""
     count, dim = values.shape
+    from scipy.special import ndtri
+
     quantiles = ndtri((np.arange(count) + 0.5) / count)
     quantiles /= max(float(quantiles.std()), np.finfo(np.float64).tiny)
     scores = np.empty(values.shape)
