@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from ngu.analysis.dataset_file import DatasetWriter
-from ngu.analysis.parquet_files import LABEL, NEIGHBOURS
+from ngu.analysis.parquet_schema import LABEL, NEIGHBOURS
 from ngu.embedders import Embedded, Embedder
 from ngu_agents.base import Step
 from ngu_envs.labels import labels_of

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from ngu.analysis.parquet_files import OURS, VERSION, check_version, parquet, readable
+from ngu.analysis.parquet_schema import OURS, VERSION, check_version, parquet, readable
 from ngu.durable import replacing
 from ngu.sentences import SettingsError
 

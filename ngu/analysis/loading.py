@@ -17,7 +17,8 @@ from jaxtyping import Float32, Int64
 from ngu.analysis.array_files import ArraySource, NpzSource, open_npy
 from ngu.analysis.columns import as_integers
 from ngu.analysis.data import EmbeddingData, Frames, Neighbours
-from ngu.analysis.parquet_files import ParquetFrames, ParquetSource
+from ngu.analysis.parquet_files import ParquetSource
+from ngu.analysis.parquet_frames import ParquetFrames
 from ngu.analysis.sampling import draw
 from ngu.analysis.source import Source
 from ngu.seeding import Seeds

@@ -5,16 +5,12 @@ Format: https://parquet.apache.org/docs/file-format/.
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 
 from ngu.analysis.columns import (
     EMBEDDING,
@@ -26,69 +22,21 @@ from ngu.analysis.columns import (
     check_embeddings,
 )
 from ngu.analysis.data import Neighbours
+from ngu.analysis.parquet_frames import ParquetFrames
+from ngu.analysis.parquet_schema import (
+    FRAME,
+    LABEL,
+    NEIGHBOURS,
+    OURS,
+    check_version,
+    parquet,
+    readable,
+)
 from ngu.analysis.source import Taken
-from ngu.sentences import SettingsError, reason
-
-FRAME = "frame"
-"""The column of pictures, each the bytes of an image file."""
-LABEL = "label_"
-"""What the names of labels begin with in a dataset of ours."""
-NEIGHBOURS = ("neighbour_step", "neighbour_squared_distance", "neighbour_kernel")
-"""Its columns that make up `Neighbours`."""
-OURS = b"ngu"
-"""The key of its schema's metadata."""
-VERSION = 1
-"""Of its columns and what they mean."""
+from ngu.sentences import SettingsError
 
 _BATCH = 65_536
 """Rows that are decoded at a time."""
-_KEPT = 4
-"""Groups whose frames are kept for the next look."""
-
-
-def parquet() -> Any:
-    """The module pyarrow.parquet.
-
-    Raises:
-        SettingsError: pyarrow is not installed.
-    """
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise SettingsError(
-            'Parquet files need the package pyarrow: pip install "never-give-up[analysis]"'
-        ) from error
-    return pyarrow.parquet
-
-
-def check_version(metadata: Mapping[bytes, bytes], path: Path) -> dict[str, Any]:
-    """What the metadata of a dataset of ours tell.
-
-    Raises:
-        SettingsError: it is one of another version.
-    """
-    content = json.loads(metadata[OURS])
-    if content.get("version") != VERSION:
-        raise SettingsError(
-            f"{path} is a dataset of version {content.get('version')}, expected {VERSION}"
-        )
-    return content
-
-
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turns what pyarrow says of a damaged file into a sentence."""
-    from pyarrow import ArrowException
-
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except (ArrowException, OSError, EOFError) as error:
-        raise SettingsError(
-            f"{path} is no whole Parquet file, it is cut off, damaged or something else: "
-            f"{reason(error)}"
-        ) from error
 
 
 class ParquetSource:
@@ -269,79 +217,6 @@ class ParquetSource:
                 places.append((path, group))
                 ends.append(end)
         return ParquetFrames(places, np.array(ends, np.int64), rows)
-
-
-class ParquetFrames:
-    """Pictures that lie in Parquet files as the bytes of image files, read when one is asked for.
-
-    Args:
-        places: file and number of each row group.
-        ends: rows that all groups up to each one hold.
-        rows: of the pictures.
-    """
-
-    def __init__(
-        self,
-        places: Sequence[tuple[Path, int]],
-        ends: Int64[np.ndarray, " groups"],
-        rows: Int64[np.ndarray, " n"],
-    ) -> None:
-        self._places, self._ends, self._rows = list(places), ends, rows
-        self._group = lru_cache(_KEPT)(_frames_of)
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self._rows)
-
-    def __getitem__(self, row: int) -> UInt8[np.ndarray, "H W channels"]:
-        """One picture."""
-        return decoded(self.encoded(row))
-
-    def encoded(self, index: int) -> bytes:
-        """The bytes of one picture's image file.
-
-        Raises:
-            IndexError: there is no such picture.
-            SettingsError: its file is damaged, or it has none.
-        """
-        row = int(self._rows[index])
-        group = int(np.searchsorted(self._ends, row, side="right"))
-        begin = int(self._ends[group - 1]) if group else 0
-        path, number = self._places[group]
-        frame = self._group(path, number)[row - begin].as_py()
-        if frame is None:
-            raise SettingsError(f"{path} holds no picture of the state {index}")
-        return frame
-
-    def reordered(self, order: Int64[np.ndarray, " m"]) -> ParquetFrames:
-        """The pictures at other places."""
-        return ParquetFrames(self._places, self._ends, self._rows[order])
-
-
-def decoded(encoded: bytes) -> UInt8[np.ndarray, "H W channels"]:
-    """The picture in the bytes of an image file, with 1 or 3 channels.
-
-    Raises:
-        SettingsError: Pillow is missing, or it is no picture.
-    """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise SettingsError(
-            'pictures need the package PIL: pip install "never-give-up[analysis]"'
-        ) from error
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            picture = np.array(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise SettingsError(f"a frame is no picture: {reason(error)}") from error
-    return picture if picture.ndim == 3 else picture[:, :, None]
-
-
-def _frames_of(path: Path, group: int) -> Any:
-    module = parquet()
-    with readable(path), module.ParquetFile(path, memory_map=True) as file:
-        return file.read_row_group(group, columns=[FRAME]).column(0)
 
 
 def _within(rows: Int64[np.ndarray, " n"], begin: int, end: int) -> Int64[np.ndarray, " m"]:
