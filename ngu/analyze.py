@@ -23,6 +23,7 @@ from ngu.analysis.report.measures import STAGES, measure
 from ngu.analysis.report.states import look_at
 from ngu.analysis.report.thumbnails import Thumbnails
 from ngu.analysis.report.write import places, write_report
+from ngu.command import exit_code_of
 from ngu.console import log_to_console
 from ngu.sentences import SettingsError, at_least
 
@@ -41,14 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code, 2 for what the user has to mend."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     console = log_to_console()
-    try:
-        return _analyze(_parser().parse_args(arguments), console)
-    except (SettingsError, OSError) as error:
-        logger.error("%s", error)
-    except KeyboardInterrupt:
-        logger.info("stopped; nothing was written")
-        return 130
-    return 2
+    known = _parser().parse_args(arguments)
+    return exit_code_of(lambda: _analyze(known, console), stopped="stopped; nothing was written")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -17,7 +17,7 @@ from gymnasium.vector import VectorEnv
 from rich.console import Console
 from rich.progress import Progress
 
-from ngu.checkpoint import DamagedCheckpoint
+from ngu.command import exit_code_of
 from ngu.console import log_to_console
 from ngu.evaluation import Episode, Recording, play
 from ngu.parsing import parse
@@ -40,14 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code, 2 for what the user has to mend."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     log_to_console()
-    try:
-        return _evaluate(_parser().parse_args(arguments))
-    except (SettingsError, OSError, DamagedCheckpoint) as error:
-        logger.error("%s", error)
-        return 2
-    except KeyboardInterrupt:
-        logger.info("stopped")
-        return 130
+    known = _parser().parse_args(arguments)
+    return exit_code_of(lambda: _evaluate(known))
 
 
 def _parser() -> argparse.ArgumentParser:

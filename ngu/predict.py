@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ngu.checkpoint import DamagedCheckpoint
+from ngu.command import exit_code_of
 from ngu.console import log_to_console
 from ngu.open_loop import ERROR_OF, VECTOR_ERROR, OpenLoop, predict
 from ngu.parsing import parse
@@ -47,14 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of episodes and samples (%(default)s)")
     parser.add_argument("--video", type=Path, metavar="FILE", help="write a film, .mp4 or .gif")
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    try:
-        return _predict(parser.parse_args(arguments))
-    except (SettingsError, OSError, DamagedCheckpoint) as error:
-        logger.error("%s", error)
-        return 2
-    except KeyboardInterrupt:
-        logger.info("stopped")
-        return 130
+    known = parser.parse_args(arguments)
+    return exit_code_of(lambda: _predict(known))
 
 
 def _predict(known: argparse.Namespace) -> int:

@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     console = log_to_console()
-    return exit_code_of(lambda: _train(arguments, console))
+    return exit_code_of(
+        lambda: _train(arguments, console), stopped="stopped before training began", resumes=True
+    )
 
 
 def _train(arguments: list[str], console: Console) -> int:

@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     console = log_to_console()
-    return exit_code_of(lambda: _run(arguments, console))
+    return exit_code_of(
+        lambda: _run(arguments, console), stopped="stopped before training began", resumes=True
+    )
 
 
 def _run(arguments: list[str], console: Console) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ngu.analysis.latents import dimensions, see
 from ngu.analysis.recorded_pictures import pictures_beside, pictures_of_dataset
-from ngu.checkpoint import DamagedCheckpoint
+from ngu.command import exit_code_of
 from ngu.console import log_to_console
 from ngu.seeding import Seeds
 from ngu.sentences import SettingsError, reason
@@ -32,14 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code, 2 for what the user has to mend, 130 after Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     log_to_console()
-    try:
-        return _visualize(_parser().parse_args(arguments))
-    except (SettingsError, OSError, DamagedCheckpoint) as error:
-        logger.error("%s", error)
-        return 2
-    except KeyboardInterrupt:
-        logger.info("stopped")
-        return 130
+    known = _parser().parse_args(arguments)
+    return exit_code_of(lambda: _visualize(known))
 
 
 def _parser() -> argparse.ArgumentParser:
