@@ -29,8 +29,17 @@ from ngu.world.convolutions import picture_shape, resized
 from ngu.world.vae import ConvVAE
 from ngu_agents.latent_memory import LatentFollower
 
-Encoder = Callable[[np.ndarray], Tensor]
-"""Embeds observations [B, ...] as float32 [B, D]."""
+
+class Encoded(NamedTuple):
+    """What an encoder makes of B observations."""
+
+    embedding: Float32[Tensor, "B D"]
+    std: Float32[Tensor, "B D"] | None = None
+    """Standard deviation of the posterior, where the embedding is the mean of one."""
+
+
+Encoder = Callable[[np.ndarray], Encoded]
+"""Embeds observations [B, ...]."""
 
 RANDOM_SIZE = 32
 """Dimensions of a random network's embedding, as Never Give Up's."""
@@ -58,6 +67,8 @@ class Embedded(NamedTuple):
     """Their nearest neighbours, with values where a state was reached by a step."""
     figures: dict[str, np.ndarray] = {}  # noqa: RUF012  # nothing ever changes it
     """Figures [E] by name of the states reached by a step."""
+    std: Float32[np.ndarray, "E D"] | None = None
+    """Standard deviation of the posterior, where the embedding is the mean of one."""
 
 
 @runtime_checkable
@@ -125,7 +136,8 @@ class EncoderEmbedder:
     @torch.no_grad()
     def embed(self, observation: np.ndarray, reached: np.ndarray) -> Embedded:
         """Embed observations, compare those reached with their episode, remember all."""
-        embedding, config = self._encoder(observation).cpu(), self._config
+        encoded, config = self._encoder(observation), self._config
+        embedding = encoded.embedding.cpu()
         distances, steps = self._memory.neighbours(embedding, reached)
         self._distances.update(distances[distances.isfinite()])
         shape = {"epsilon": config.epsilon, "cluster_distance": config.cluster_distance}
@@ -141,7 +153,8 @@ class EncoderEmbedder:
         self._memory.clear(~reached)
         self._memory.add(embedding)
         near = Near(steps.numpy(), distances.numpy(), values.numpy())
-        return Embedded(embedding.numpy(), near, {"episodic_novelty": novelty.numpy()})
+        std = None if encoded.std is None else encoded.std.cpu().numpy()
+        return Embedded(embedding.numpy(), near, {"episodic_novelty": novelty.numpy()}, std)
 
 
 def random_embedder(
@@ -162,8 +175,8 @@ def random_embedder(
     trunk = make_trunk(space, generator=generator)
     network = LastInFloat32(trunk, RANDOM_SIZE, generator=generator).to(device)
 
-    def encode(observation: np.ndarray) -> Tensor:
-        return network(torch.from_numpy(observation).to(device))
+    def encode(observation: np.ndarray) -> Encoded:
+        return Encoded(network(torch.from_numpy(observation).to(device)))
 
     return EncoderEmbedder(encode, f"a random network, seed {seed}", num_envs, RANDOM_SIZE)
 
@@ -201,8 +214,9 @@ def vae_embedder(
             f"{space} cannot be brought to"
         )
 
-    def encode(observation: np.ndarray) -> Tensor:
-        return vae.encode(torch.from_numpy(resized(observation, size)).to(device)).mean
+    def encode(observation: np.ndarray) -> Encoded:
+        posterior = vae.encode(torch.from_numpy(resized(observation, size)).to(device))
+        return Encoded(posterior.mean, posterior.std)
 
     told = f"posterior means of the autoencoder {file.parent.name}/{file.name}"
     return EncoderEmbedder(encode, told, num_envs, vae.config.latent_dim)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
+from ngu.analysis.columns import STD
 from ngu.analysis.dataset_file import DatasetWriter
 from ngu.analysis.parquet_schema import LABEL, NEIGHBOURS
 from ngu.embedders import Embedded, Embedder
@@ -133,6 +134,8 @@ class StateRecorder:
         columns["action"] = taken if np.ndim(action) > 1 else taken[:, 0]
         columns |= {name: values.astype(np.float32) for name, values in figures.items()}
         columns["embedding"] = embedded.embedding
+        if embedded.std is not None:
+            columns[STD[0]] = embedded.std
         if embedded.near is not None:
             columns |= dict(zip(NEIGHBOURS, embedded.near, strict=True))
         for name, values in labels_of(self._envs, info).items():

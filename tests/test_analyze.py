@@ -60,7 +60,7 @@ def report(tmp_path_factory):
     """A folder with the report of one file that means harm, and that of two compared."""
     folder = tmp_path_factory.mktemp("report")
     one = write(folder / "one.npz", **{EVIL: np.arange(400) % 5})
-    two = write(folder / "two.npz", seed=1)
+    two = write(folder / "two.npz", seed=1, std=np.full((400, 4), 0.5))
     assert main([str(one), "--out", str(folder / "report.html")]) == 0
     assert main([str(one), "--compare", str(two), "--out", str(folder / "both.html")]) == 0
     return folder
@@ -93,7 +93,14 @@ def test_two_are_compared(report):
         difference = found["difference"][key]
         assert difference["value"] == pytest.approx(second - first)
         assert difference["low"] < difference["value"] < difference["high"]
+    assert "active_units" not in found
+    posteriors = found["compared"]
+    assert posteriors["active_units"]["value"] == 4
+    means = embeddings(seed=1).astype(float)
+    nats = (means**2 + 0.25 - np.log(0.25) - 1).sum(1) / 2
+    assert posteriors["divergence_bits"]["value"] == pytest.approx(nats.mean() / np.log(2))
     page = (report / "both.html").read_text()
+    assert "Divergence of the posteriors from the prior" in page
     assert page.count('class="panels two"') > 4
     assert "Both numbers, and the difference" in page
     sides = (report / "both-projector" / "projector_config.pbtxt").read_text()

@@ -114,8 +114,9 @@ def test_an_autoencoder_embeds_by_its_means(run_command):
     data = load("out")
     frames = np.stack([data.frames[i] for i in range(33)]).transpose(0, 3, 1, 2)
     with torch.no_grad():
-        means = vae.encode(torch.from_numpy(np.ascontiguousarray(frames))).mean
-    np.testing.assert_allclose(data.embeddings, means, rtol=1e-4, atol=1e-5)
+        posterior = vae.encode(torch.from_numpy(np.ascontiguousarray(frames)))
+    np.testing.assert_allclose(data.embeddings, posterior.mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(data.stds, posterior.std, rtol=1e-4)
     agents = (frames == 255).all(1).reshape(33, -1).argmax(1)
     np.testing.assert_array_equal(agents, 21 * data.labels["row"] + data.labels["column"])
     code, told = run_command(

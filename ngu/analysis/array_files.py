@@ -18,10 +18,12 @@ from jaxtyping import Int64
 from ngu.analysis.columns import (
     EMBEDDING,
     EPISODE,
+    STD,
     STEP,
     as_embeddings,
     as_figures,
     as_integers,
+    as_stds,
     check_embeddings,
 )
 from ngu.analysis.source import Taken
@@ -82,8 +84,8 @@ class NpzSource:
     """The arrays of a .npz file, read in pieces.
 
     The embeddings are called embedding or embeddings, or are the only array with two axes.
-    Episodes and steps are found by their names; what else has one axis is a label where it is
-    whole, else a figure.
+    Posteriors' standard deviations, episodes and steps are found by their names; what else has one
+    axis is a label where it is whole, else a figure.
 
     Args:
         path: the file.
@@ -111,7 +113,8 @@ class NpzSource:
 
     def _find(self) -> str:
         named = [name for name in EMBEDDING if name in self._headers]
-        found = named or [name for name, header in self._headers.items() if len(header.shape) == 2]
+        matrices = [name for name, header in self._headers.items() if len(header.shape) == 2]
+        found = named or [name for name in matrices if name not in STD]
         if len(found) != 1:
             held = ", ".join(self._headers) or "nothing"
             if len(self._headers) == 1:
@@ -141,7 +144,12 @@ class NpzSource:
                 figures[name] = as_figures(values, len(rows), f"{name} in {self._path}")
             else:
                 labels[name] = as_integers(values, len(rows), f"{name} in {self._path}")
-        return Taken(embeddings, self._integers(STEP, rows), labels, figures)
+        stds = None
+        for name in STD:
+            if name in self._headers and len(self._headers[name].shape) == 2:
+                values = self._read(name, rows)
+                stds = as_stds(values, embeddings.shape, f"{name} in {self._path}")
+        return Taken(embeddings, stds, self._integers(STEP, rows), labels, figures)
 
     def _integers(
         self, names: tuple[str, ...], rows: Int64[np.ndarray, " n"]

@@ -14,6 +14,8 @@ from ngu.sentences import SettingsError
 
 EMBEDDING = ("embedding", "embeddings")
 """What the embeddings are called in a file that holds more than them."""
+STD = ("embedding_std", "std", "stds")
+"""Likewise the standard deviations of the posteriors whose means the embeddings are."""
 EPISODE = ("episode", "episodes")
 """Likewise the number of the episode that a state is of."""
 STEP = ("step", "steps")
@@ -74,6 +76,31 @@ def as_embeddings(values: np.ndarray, what: str) -> Float32[np.ndarray, "N D"]:
             f"{len(values):,} rows, in the columns {named}{more} of {values.shape[1]}"
         )
     return embeddings
+
+
+def as_stds(values: Any, shape: tuple[int, ...], what: str) -> Float32[np.ndarray, "N D"]:
+    """Standard deviations of posteriors as float32.
+
+    Args:
+        values: numbers above 0, [N, D].
+        shape: of the embeddings, [N, D].
+        what: their name for the user.
+
+    Raises:
+        SettingsError: they are others, or of another shape.
+    """
+    array = np.asarray(values)
+    if array.shape != shape or array.dtype.kind not in _NUMBERS:
+        raise SettingsError(
+            f"{what} must be numbers of shape {list(shape)}, as the means are, got {array.dtype} "
+            f"{list(array.shape)}"
+        )
+    stds = as_embeddings(array, what)
+    if not (stds > 0).all():
+        raise SettingsError(
+            f"{what} must be standard deviations above 0, the least is {stds.min():g}"
+        )
+    return stds
 
 
 def as_integers(values: Any, count: int, what: str) -> Int64[np.ndarray, " N"]:

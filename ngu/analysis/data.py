@@ -44,6 +44,9 @@ class EmbeddingData:
 
     embeddings: Float32[np.ndarray, "N D"]
     """Finite."""
+    stds: Float32[np.ndarray, "N D"] | None = None
+    """Standard deviations of the posteriors of a variational autoencoder, above 0, where the
+    embeddings are their means; None: they are not."""
     episodes: Int64[np.ndarray, " N"] | None = None
     """Episode of each state; None: not known. States of an episode stand together."""
     steps: Int64[np.ndarray, " N"] | None = None

@@ -8,6 +8,7 @@ buffered and nothing else; pandas and pyarrow read the folder too. `ngu.analysis
 |---|---|
 | episode, step | int64: the episode, numbered over all environments; the step in it, 0 at first |
 | embedding | D float32 |
+| embedding_std | D float32: of the posterior, where the embedding is the mean of one |
 | action | what led to the state, as the environment takes it; null at an episode's first state |
 | reward, ... | float32: rewards, novelty and its parts; NaN where a state has none |
 | neighbour_step, neighbour_squared_distance, neighbour_kernel | K each, see `Neighbours` |

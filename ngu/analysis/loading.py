@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from ngu.analysis.array_files import ArraySource, NpzSource, open_npy
-from ngu.analysis.columns import as_integers
+from ngu.analysis.columns import as_integers, as_stds
 from ngu.analysis.data import EmbeddingData, Frames, Neighbours
 from ngu.analysis.parquet_files import ParquetSource
 from ngu.analysis.parquet_frames import ParquetFrames
@@ -32,6 +32,7 @@ def load(
     *,
     labels: Any = None,
     episodes: Any = None,
+    stds: Any = None,
     limit: int | None = 200_000,
     seed: int = 0,
 ) -> EmbeddingData:
@@ -43,6 +44,8 @@ def load(
         labels: whole numbers [N] by name, beside those of the file.
         episodes: number of the episode of each state [N], in place of the file's; the states of
             an episode stand in the order of its steps.
+        stds: numbers [N, D] in place of the file's: standard deviations of the posteriors of a
+            variational autoencoder whose means the embeddings are.
         limit: states at most; of more, whole episodes are drawn, where none are known single
             states. None takes all.
         seed: of what is drawn.
@@ -67,11 +70,13 @@ def load(
     order = np.argsort(drawn.rows)
     rows = drawn.rows[order]
     taken = source.take(rows)
+    stds = taken.stds if stds is None else as_stds(stds, (count, source.dim), "stds")[rows]
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
     few = f", fewer than the {source.dim:,} dimensions" if len(rows) < source.dim else ""
     return EmbeddingData(
         embeddings=taken.embeddings[back],
+        stds=None if stds is None else stds[back],
         episodes=None if known is None else known[drawn.rows],
         steps=drawn.steps if taken.steps is None else taken.steps[back],
         labels={key: values[back] for key, values in taken.labels.items()}

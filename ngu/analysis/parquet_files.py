@@ -15,10 +15,12 @@ from jaxtyping import Int64
 from ngu.analysis.columns import (
     EMBEDDING,
     EPISODE,
+    STD,
     STEP,
     as_embeddings,
     as_figures,
     as_integers,
+    as_stds,
     check_embeddings,
 )
 from ngu.analysis.data import Neighbours
@@ -43,8 +45,9 @@ class ParquetSource:
     """The rows of one or more Parquet files with the same columns.
 
     The embeddings are a column of lists called embedding or embeddings, or the only column of lists
-    of numbers; without one, all columns of floats are a dimension each. Episodes and steps are
-    found by their names; other whole numbers are labels, other floats figures.
+    of numbers; without one, all columns of floats are a dimension each. Posteriors' standard
+    deviations, episodes and steps are found by their names; other whole numbers are labels, other
+    floats figures.
 
     Args:
         paths: the files, in order.
@@ -96,8 +99,9 @@ class ParquetSource:
         if named and named[0] not in lists:
             kind = self._schema.field(named[0]).type
             raise SettingsError(f"{self._what} must be lists of real numbers, got {kind}")
-        if named or len(lists) == 1:
-            return (named or lists)[:1]
+        unnamed = [name for name in lists if name not in STD]
+        if named or len(unnamed) == 1:
+            return (named or unnamed)[:1]
         floats = self._columns(types.is_floating)
         if not floats or lists:
             raise SettingsError(
@@ -154,7 +158,9 @@ class ParquetSource:
         """The states of ascending rows."""
         from pyarrow import types
 
-        lists = [name for name in NEIGHBOURS if name in self._schema.names]
+        near = [name for name in NEIGHBOURS if name in self._schema.names]
+        stds = [name for name in self._columns(_is_list_of_numbers) if name in STD][:1]
+        lists = [*near, *stds]
         scalars = [
             field.name
             for field in self._schema
@@ -189,8 +195,17 @@ class ParquetSource:
                 figures[name] = as_figures(taken[name], len(rows), what)
             elif name.startswith(LABEL) or not self.ours:
                 labels[name.removeprefix(LABEL)] = as_integers(taken[name], len(rows), what)
-        neighbours = Neighbours(*(taken[name] for name in lists)) if len(lists) == 3 else None
-        return Taken(embeddings, steps, labels, figures, neighbours, self._frames(rows))
+        neighbours = Neighbours(*(taken[name] for name in near)) if len(near) == 3 else None
+        told = [as_stds(taken[n], embeddings.shape, f"{n} in {self._named}") for n in stds]
+        return Taken(
+            embeddings,
+            told[0] if told else None,
+            steps,
+            labels,
+            figures,
+            neighbours,
+            self._frames(rows),
+        )
 
     def _plain(self, column: Any, name: str) -> np.ndarray:
         """A column of numbers; missing ones are NaN, of which whole numbers have none."""

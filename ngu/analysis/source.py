@@ -15,6 +15,7 @@ class Taken(NamedTuple):
     """What a source tells of n states; the fields are those of `EmbeddingData`."""
 
     embeddings: Float32[np.ndarray, "n D"]
+    stds: Float32[np.ndarray, "n D"] | None = None
     steps: Int64[np.ndarray, " n"] | None = None
     labels: Mapping[str, Int64[np.ndarray, " n"]] = {}
     figures: Mapping[str, Float32[np.ndarray, " n"]] = {}

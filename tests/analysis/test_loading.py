@@ -17,6 +17,7 @@ EMBEDDINGS = GENERATOR.normal(size=(COUNT, WIDTH)).astype(np.float32)
 EPISODES = np.arange(COUNT) // 40 * 2 + np.arange(COUNT) % 2
 ROOMS = GENERATOR.integers(0, 5, COUNT)
 REWARDS = GENERATOR.normal(size=COUNT).astype(np.float32)
+STDS = GENERATOR.uniform(0.1, 1, EMBEDDINGS.shape).astype(np.float32)
 
 
 def _npy(path, order="C"):
@@ -25,11 +26,12 @@ def _npy(path, order="C"):
 
 def _npz(path, save=np.savez, order="C"):
     embeddings = np.asarray(EMBEDDINGS, order=order)
-    save(path, embeddings=embeddings, episodes=EPISODES, room=ROOMS, reward=REWARDS)
+    stds = np.asarray(STDS, order=order)
+    save(path, embeddings=embeddings, std=stds, episodes=EPISODES, room=ROOMS, reward=REWARDS)
 
 
-def _fixed():
-    return pa.FixedSizeListArray.from_arrays(pa.array(EMBEDDINGS.reshape(-1)), WIDTH)
+def _fixed(matrix):
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), WIDTH)
 
 
 def _parquet(path, **embedding):
@@ -43,8 +45,10 @@ WRITERS = {
     "plain.npz": _npz,
     "fortran.npz": lambda path: _npz(path, order="F"),
     "compressed.npz": lambda path: _npz(path, np.savez_compressed),
-    "fixed.parquet": lambda path: _parquet(path, embedding=_fixed()),
-    "lists.parquet": lambda path: _parquet(path, vector=EMBEDDINGS.tolist()),
+    "fixed.parquet": lambda path: _parquet(
+        path, embedding_std=_fixed(STDS), embedding=_fixed(EMBEDDINGS)
+    ),
+    "lists.parquet": lambda path: _parquet(path, vector=EMBEDDINGS.tolist(), stds=STDS.tolist()),
     "columns.parquet": lambda path: _parquet(
         path, **{f"z{i}": EMBEDDINGS[:, i] for i in range(WIDTH)}
     ),
@@ -57,10 +61,15 @@ def test_a_file_read_in_pieces_gives_what_the_array_gives(name, limit, tmp_path,
     monkeypatch.setattr("ngu.analysis.array_files._PIECE", 999)
     monkeypatch.setattr("ngu.analysis.parquet_files._BATCH", 77)
     WRITERS[name](tmp_path / name)
-    array = load(EMBEDDINGS, labels={"room": ROOMS}, episodes=EPISODES, limit=limit, seed=3)
-    given = {"labels": {"room": ROOMS}, "episodes": EPISODES} if name.endswith("npy") else {}
+    known = {"labels": {"room": ROOMS}, "episodes": EPISODES, "stds": STDS}
+    array = load(EMBEDDINGS, limit=limit, seed=3, **known)
+    given = known if name.endswith("npy") else {}
     data = load(tmp_path / name, limit=limit, seed=3, **given)
     np.testing.assert_array_equal(data.embeddings, array.embeddings)
+    if name == "columns.parquet":
+        assert data.stds is None
+    else:
+        np.testing.assert_array_equal(data.stds, array.stds)
     np.testing.assert_array_equal(data.episodes, array.episodes)
     np.testing.assert_array_equal(data.steps, array.steps)
     np.testing.assert_array_equal(data.labels["room"], array.labels["room"])
@@ -69,9 +78,10 @@ def test_a_file_read_in_pieces_gives_what_the_array_gives(name, limit, tmp_path,
 
 
 def test_states_stand_episode_after_episode_each_in_order():
-    data = load(EMBEDDINGS, labels={"row": np.arange(COUNT)}, episodes=EPISODES)
+    data = load(EMBEDDINGS, labels={"row": np.arange(COUNT)}, episodes=EPISODES, stds=STDS)
     rows = data.labels["row"]
     np.testing.assert_array_equal(data.embeddings, EMBEDDINGS[rows])
+    np.testing.assert_array_equal(data.stds, STDS[rows])
     np.testing.assert_array_equal(data.episodes, np.repeat(np.arange(50), 20))
     np.testing.assert_array_equal(data.steps, np.tile(np.arange(20), 50))
     assert (np.diff(rows.reshape(50, 20)) == 2).all()
@@ -165,6 +175,9 @@ def test_an_array_that_is_none_of_embeddings_gets_a_sentence(array, says):
         ),
         ({"labels": {"x": np.full(COUNT, np.nan)}}, "whole numbers, got nan"),
         ({"episodes": EPISODES[:4]}, r"episodes must have shape \[1000\].* got \[4\]"),
+        ({"stds": STDS[:, :2]}, r"stds must be numbers of shape \[1000, 4\].* \[1000, 2\]"),
+        ({"stds": -STDS}, "stds must be standard deviations above 0, the least is -0.99"),
+        ({"stds": STDS * np.nan}, "stds must be finite"),
         ({"limit": 1}, "limit must be at least 2, got 1"),
     ],
 )
@@ -251,6 +264,7 @@ def test_a_table_that_holds_no_embeddings_gets_a_sentence(columns, says, tmp_pat
     [
         ({"embeddings": EMBEDDINGS, "room": ROOMS[:3]}, None),
         ({"embeddings": EMBEDDINGS, "episodes": EPISODES[:3]}, "episodes in .* 1,000 rows"),
+        ({"z": EMBEDDINGS, "std": 0 * STDS}, "std in .* above 0, the least is 0"),
         ({"a": EMBEDDINGS, "b": EMBEDDINGS}, "under the name embeddings.*it holds a, b"),
         ({"a": EMBEDDINGS[0], "b": EMBEDDINGS[1]}, "it holds a, b"),
         ({"a": EMBEDDINGS[0]}, r"shape \[N, D\], one row a state, got \[4\]"),

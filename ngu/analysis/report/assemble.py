@@ -63,7 +63,7 @@ def assemble(data: EmbeddingData, measures: Measures, states: dict[str, Any]) ->
     dim = data.embeddings.shape[1]
     sections = (
         dimensions_section(measures.spectrum, measures.intrinsic, measures.over),
-        information_section(measures.information, measures.over),
+        information_section(measures.information, measures.posteriors, measures.over),
         coding_section(measures.coding, measures.spread),
         knowledge_section(measures.linear, measures.network, measures.told, measures.apart),
         distance_section(measures.distances),

@@ -9,7 +9,7 @@ from typing import Any
 from ngu.analysis.coding import Redundancy
 from ngu.analysis.coding.rate_distortion import Point
 from ngu.analysis.estimate import NotMeasured
-from ngu.analysis.report.section import Figure, Number, Section, error_bars
+from ngu.analysis.report.section import Figure, Number, Section, bars, error_bars
 
 _CODES = {
     "independent": "each dimension by itself",
@@ -94,20 +94,9 @@ def _dimensions(found: Redundancy) -> Figure | NotMeasured:
     if isinstance(bits, NotMeasured):
         return bits
     total = sum(estimate.value for estimate in bits)
-    return Figure(
-        traces=[
-            {
-                "type": "bar",
-                "x": list(range(len(bits))),
-                "y": [estimate.value for estimate in bits],
-                "error_y": error_bars(bits),
-                "hovertemplate": "dimension %{x}: %{y:.3g} bits<extra></extra>",
-            }
-        ],
-        layout={
-            "title": {"text": "Bits of each dimension by itself"},
-            "xaxis": {"title": {"text": "dimension"}},
-            "yaxis": {"title": {"text": "bits per state"}, "rangemode": "tozero"},
-        },
-        summary=f"{len(bits)} dimensions take {total:.4g} bits by themselves",
+    return bars(
+        bits,
+        "Bits of each dimension by itself",
+        "bits per state",
+        f"{len(bits)} dimensions take {total:.4g} bits by themselves",
     )

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float64
 
 from ngu.analysis.estimate import Estimate, NotMeasured
 from ngu.analysis.information import Information
+from ngu.analysis.latent_information import ACTIVE, LatentInformation
 from ngu.analysis.neighbour_information import MutualInformation
-from ngu.analysis.report.section import Figure, Number, Section, Table, error_bars
+from ngu.analysis.report.section import COUNT, Figure, Number, Section, Table, bars
+from ngu.analysis.resampling import Interval
 
 _NAMED = 5
 """Pairs of dimensions that are listed, at most."""
 
 
-def information_section(found: Information, over: str) -> Section:
+def information_section(
+    found: Information, posteriors: LatentInformation | None, over: str
+) -> Section:
     """Entropy of dimensions, mutual information of pairs, and what all share.
 
     Args:
         found: as measured.
+        posteriors: what those of a variational autoencoder cost; None: there are none.
         over: what intervals are over, as a clause.
     """
     entropy = found.entropy
@@ -78,8 +84,9 @@ def information_section(found: Information, over: str) -> Section:
                 "bits",
                 listed=False,
             ),
+            *_posterior_numbers(posteriors),
         ),
-        figures=(_entropies(found), _pairs(found.mutual)),
+        figures=(_entropies(found), _pairs(found.mutual), *_divergences(posteriors)),
         tables=(_shared(found), *_most(found.mutual)),
     )
 
@@ -88,28 +95,79 @@ def _entropies(found: Information) -> Figure | NotMeasured:
     entropy = found.entropy
     if isinstance(entropy, NotMeasured):
         return entropy
-    ends = (entropy.interval.low, entropy.interval.high)
-    estimates = [
-        Estimate(float(value), *(None if np.isnan(end) else float(end) for end in around))
-        for value, *around in zip(entropy.bits, *ends, strict=True)
-    ]
-    return Figure(
-        traces=[
-            {
-                "type": "bar",
-                "x": list(range(len(estimates))),
-                "y": [estimate.value for estimate in estimates],
-                "error_y": error_bars(estimates),
-                "hovertemplate": "dimension %{x}: %{y:.3g} bits<extra></extra>",
-            }
-        ],
-        layout={
-            "title": {"text": "Entropy of each dimension"},
-            "xaxis": {"title": {"text": "dimension"}},
-            "yaxis": {"title": {"text": "bits"}, "rangemode": "tozero"},
-        },
-        summary=f"dimensions hold {entropy.bits.min():.2g} to {entropy.bits.max():.2g} bits",
+    return bars(
+        _estimates(entropy.bits, entropy.interval),
+        "Entropy of each dimension",
+        "bits",
+        f"dimensions hold {entropy.bits.min():.2g} to {entropy.bits.max():.2g} bits",
         height=380,
+    )
+
+
+def _estimates(values: Float64[np.ndarray, " D"], ends: Interval) -> list[Estimate]:
+    return [
+        Estimate(float(value), *(None if np.isnan(end) else float(end) for end in around))
+        for value, *around in zip(values, ends.low, ends.high, strict=True)
+    ]
+
+
+def _posterior_numbers(found: LatentInformation | None) -> tuple[Number, ...]:
+    """Active units, and the divergence from the prior with its three parts."""
+    if found is None:
+        return ()
+    split = found.split
+    parts = (
+        (split, split, split)
+        if isinstance(split, NotMeasured)
+        else (split.index_code_bits, split.total_correlation_bits, split.dimension_bits)
+    )
+    names = (
+        ("index_code_bits", "which picture it is", "what the latent tells of it, I(x; z)"),
+        (
+            "posterior_total_correlation_bits",
+            "what posteriors' dimensions share",
+            "total correlation of the aggregate posterior",
+        ),
+        (
+            "dimension_divergence_bits",
+            "each dimension from the prior",
+            "sum of the divergences of the aggregate posterior's dimensions",
+        ),
+    )
+    return (
+        Number(
+            "active_units",
+            "active units",
+            Estimate(float(found.active.sum())),
+            f"dimensions whose posterior mean varies by more than {ACTIVE:g}",
+            COUNT,
+        ),
+        Number(
+            "divergence_bits",
+            "divergence from the prior",
+            found.total_divergence_bits,
+            "KL of the posteriors, what the latent costs; the next three are its parts",
+            "bits",
+        ),
+        *(
+            Number(key, name, part, meaning, "bits")
+            for (key, name, meaning), part in zip(names, parts, strict=True)
+        ),
+    )
+
+
+def _divergences(found: LatentInformation | None) -> tuple[Figure, ...]:
+    if found is None:
+        return ()
+    bits = found.divergence_bits
+    return (
+        bars(
+            _estimates(bits, found.interval),
+            "Divergence of the posteriors from the prior",
+            "bits",
+            f"dimensions cost {bits.min():.2g} to {bits.max():.2g} bits",
+            height=380,
+        ),
     )
 
 

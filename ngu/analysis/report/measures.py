@@ -14,6 +14,7 @@ from ngu.analysis.distances import ROOM, SpaceMeasures, distance_measures
 from ngu.analysis.estimate import NotMeasured
 from ngu.analysis.information import Information, information
 from ngu.analysis.intrinsic_dimension import IntrinsicDimension, intrinsic_dimension
+from ngu.analysis.latent_information import LatentInformation, latent_information
 from ngu.analysis.probe_training import Kind
 from ngu.analysis.probes import ProbeResult, probe
 from ngu.analysis.resampling import make_groups
@@ -41,6 +42,8 @@ class Measures:
     spectrum: Spectrum
     intrinsic: IntrinsicDimension
     information: Information
+    posteriors: LatentInformation | None
+    """Of a variational autoencoder; None: the embeddings are no posterior means."""
     coding: Redundancy
     spread: float
     """Root of the mean variance of the dimensions: the unit of resolutions."""
@@ -69,6 +72,9 @@ def measure(data: EmbeddingData, seed: int, tell: Callable[[str, float], None]) 
     intrinsic = intrinsic_dimension(data.embeddings, groups, seed=seed)
     tell("shared information", 0.0)
     shared = information(data.embeddings, groups, seed=seed)
+    posteriors = None
+    if data.stds is not None:
+        posteriors = latent_information(data.embeddings, data.stds, groups, seed=seed)
     tell("bits and redundancy", 0.0)
     coding = redundancy(
         data.embeddings,
@@ -90,6 +96,7 @@ def measure(data: EmbeddingData, seed: int, tell: Callable[[str, float], None]) 
         spectrum=found,
         intrinsic=intrinsic,
         information=shared,
+        posteriors=posteriors,
         coding=coding,
         spread=spread(data.embeddings),
         linear=linear,

@@ -62,6 +62,38 @@ class Section:
     tables: tuple[Table, ...] = field(default=())
 
 
+def bars(
+    estimates: Sequence[Estimate], title: str, axis: str, summary: str, height: int = 340
+) -> Figure:
+    """A bar for each dimension with its interval.
+
+    Args:
+        estimates: of each dimension, in bits.
+        title: of the figure.
+        axis: what the bars' height is.
+        summary: what it shows.
+        height: in pixels.
+    """
+    return Figure(
+        traces=[
+            {
+                "type": "bar",
+                "x": list(range(len(estimates))),
+                "y": [estimate.value for estimate in estimates],
+                "error_y": error_bars(estimates),
+                "hovertemplate": "dimension %{x}: %{y:.3g} bits<extra></extra>",
+            }
+        ],
+        layout={
+            "title": {"text": title},
+            "xaxis": {"title": {"text": "dimension"}},
+            "yaxis": {"title": {"text": axis}, "rangemode": "tozero"},
+        },
+        summary=summary,
+        height=height,
+    )
+
+
 def error_bars(estimates: Sequence[Estimate]) -> dict[str, Any]:
     """Intervals as plotly draws them; none where there are none."""
     if any(estimate.low is None or estimate.high is None for estimate in estimates):
