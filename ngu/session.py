@@ -75,7 +75,7 @@ class Session:
         self._room_counter = RoomCounter(settings.num_envs)
         self._visits = VisitTracker(settings.num_envs)
         self._embedding = EmbeddingTracker(
-            getattr(self.agent, "bonus", None), self.envs.single_observation_space
+            getattr(self.agent, "bonus", None), getattr(self.agent, "latents", None)
         )
         self._achievements = AchievementCounter(len(self.envs.metadata.get("achievements", ())))
         self._measure = self.envs.metadata.get("progress")

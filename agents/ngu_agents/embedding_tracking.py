@@ -17,27 +17,26 @@ from ngu.analysis.resolution import RESOLUTION, spread
 from ngu.analysis.spectrum import effective_rank, eigenvalues
 from ngu.novelty.embedded import EmbeddingReward
 from ngu_agents.base import Figures
+from ngu_agents.latent_memory import LatentFollower
 from ngu_agents.loop import Progress
 
 EVERY = 32
 """Steps of all environments between two looks, so that a look costs little."""
 STATES = 512
-"""Of the latest looks, that figures are of."""
+"""Of the latest looks, that figures are of; of more than 256 dimensions, two for each."""
 
 
 class EmbeddingTracker:
     """Effective rank and redundancy of a bonus's embedding, on states that were reached lately.
 
     Args:
-        bonus: whose embedding; anything else has none and is passed over, as is a bonus that sees
-            something else than the observations.
-        observation_space: of one environment.
+        bonus: whose embedding; anything else has none and is passed over.
+        latents: what the bonus sees in place of the observations.
     """
 
-    def __init__(self, bonus: object, observation_space: Any) -> None:
-        self._bonus: EmbeddingReward | None = None
-        if isinstance(bonus, EmbeddingReward) and bonus.observation_space == observation_space:
-            self._bonus = bonus
+    def __init__(self, bonus: object, latents: LatentFollower | None = None) -> None:
+        self._bonus = bonus if isinstance(bonus, EmbeddingReward) else None
+        self._latents = latents
         self._steps = 0
         self._states = np.empty((0, 0), np.float32)
 
@@ -46,9 +45,10 @@ class EmbeddingTracker:
         self._steps += 1
         if self._bonus is None or self._steps % EVERY:
             return
-        seen = self._bonus.embed(progress.step.observation)
+        latents = self._latents
+        seen = self._bonus.embed(progress.step.observation if latents is None else latents.latents)
         known = self._states if len(self._states) else seen[:0]
-        self._states = np.concatenate([known, seen])[-STATES:]
+        self._states = np.concatenate([known, seen])[-max(STATES, 2 * seen.shape[1]) :]
 
     def collect(self) -> Figures:
         """Effective rank and redundancy; nothing before states are twice as many as dimensions."""

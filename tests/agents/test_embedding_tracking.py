@@ -8,6 +8,7 @@ import torch
 from ngu import ICM, NGU, RND
 from ngu_agents.base import Step
 from ngu_agents.embedding_tracking import EVERY, STATES, EmbeddingTracker, rank_and_redundancy
+from ngu_agents.latent_memory import AsGiven, LatentFollower
 from ngu_agents.loop import Progress
 
 SPACE = gym.spaces.Box(-10, 10, (6,), np.float32)
@@ -49,7 +50,7 @@ def _fed(tracker, looks, seed=0):
 def test_a_collapse_is_seen_while_it_happens(kind):
     bonus = kind(SPACE, ACTIONS, E, seed=0)
     bonus.begin(np.zeros((E, 6), np.float32))
-    tracker = EmbeddingTracker(bonus, SPACE)
+    tracker = EmbeddingTracker(bonus)
     assert tracker.collect() == {}
     _fed(tracker, STATES // E + 3)
     healthy = tracker.collect()["embedding/effective_rank"]
@@ -67,7 +68,7 @@ def test_a_collapse_is_seen_while_it_happens(kind):
 
 def test_it_goes_on_with_the_same_figures():
     def tracker():
-        return EmbeddingTracker(NGU(SPACE, ACTIONS, E, seed=0), SPACE)
+        return EmbeddingTracker(NGU(SPACE, ACTIONS, E, seed=0))
 
     whole, half, rest = tracker(), tracker(), tracker()
     _fed(whole, 12)
@@ -78,9 +79,33 @@ def test_it_goes_on_with_the_same_figures():
     assert rest.collect() == whole.collect() != {}
 
 
-def test_what_has_no_embedding_of_observations_is_passed_over():
-    other = gym.spaces.Box(-1, 1, (6,), np.float32)
-    for bonus in (None, RND(SPACE, ACTIONS, E, seed=0), NGU(other, ACTIONS, E, seed=0)):
-        tracker = EmbeddingTracker(bonus, SPACE)
+class Given(LatentFollower):
+    """Of which the latents are set."""
+
+    latents = None
+
+    def __init__(self):
+        pass
+
+
+def test_latents_are_taken_in_place_of_observations():
+    size = 300
+    space = gym.spaces.Box(-10, 10, (size,), np.float32)
+    bonus = NGU(space, ACTIONS, E, seed=0, encoder=AsGiven())
+    bonus.begin(np.zeros((E, size), np.float32))
+    latents = Given()
+    tracker = EmbeddingTracker(bonus, latents)
+    generator = np.random.default_rng(0)
+    for _ in range(2 * size // E):
+        assert tracker.collect() == {}  # of fewer than 600 states
+        latents.latents = np.zeros((E, size), np.float32)
+        latents.latents[:, :7] = generator.normal(size=(E, 7))
+        _fed(tracker, 1)
+    assert tracker.collect()["embedding/effective_rank"] == pytest.approx(7, abs=0.1)
+
+
+def test_what_has_no_embedding_is_passed_over():
+    for bonus in (None, RND(SPACE, ACTIONS, E, seed=0)):
+        tracker = EmbeddingTracker(bonus)
         _fed(tracker, 2)
         assert tracker.collect() == {}
