@@ -90,7 +90,7 @@ def disentanglement(
         embeddings: Two dimensions or more.
         labels: Variables by name; constant ones are left out.
         episodes: Of each state; None: not known, and informativeness is not measured.
-        seed: Of the forests, the split and the intervals of MIG and SAP.
+        seed: Of the forests, the split and the intervals.
     """
     classes = varying(labels)
     dims = embeddings.shape[1]
@@ -101,7 +101,7 @@ def disentanglement(
     binned = cut(embeddings)
     groups = make_groups(episodes, len(embeddings))
     mig, sap = _gaps(binned, list(classes.values()), groups, seeds.numpy("episodes"))
-    dci = dci_measures(embeddings, list(classes.values()), episodes, seeds)
+    dci = dci_measures(embeddings, list(classes.values()), episodes, groups, seeds)
     return Disentanglement(mig, sap, *dci)
 
 

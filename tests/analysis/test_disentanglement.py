@@ -62,6 +62,21 @@ def test_mixed_factors_are_known_but_entangled():
     assert found.informativeness.value > 0.9
 
 
+def test_intervals_of_the_forests_hold_what_other_episodes_give():
+    def noisy(seed):
+        generator = np.random.default_rng(seed)
+        factors = generator.integers(4, size=(4000, 2))
+        told = factors @ [[1, 0.3, 0], [0.2, 1, 0]] + generator.normal(size=(4000, 3)) / 2
+        labels = {"room": factors[:, 0], "key": factors[:, 1]}
+        return measured(told, labels, np.arange(4000) // 50)[2:]
+
+    found, others = noisy(0), [noisy(seed) for seed in range(1, 9)]
+    for score, *values in zip(found, *others, strict=True):
+        mean = np.mean([other.value for other in values])
+        assert score.low < mean < score.high
+        assert score.low < score.value < score.high < score.low + 0.2
+
+
 def test_noise_knows_nothing():
     found = measured(np.random.default_rng(1).standard_normal((N, 3)))
     for score in found[:4]:
