@@ -117,6 +117,11 @@ def test_an_autoencoder_embeds_by_its_means(run_command):
         posterior = vae.encode(torch.from_numpy(np.ascontiguousarray(frames)))
     np.testing.assert_allclose(data.embeddings, posterior.mean, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(data.stds, posterior.std, rtol=1e-4)
+    shown = frames.reshape(33, -1)
+    alike = (shown[:, None] == shown).all(-1)
+    contents = data.frames.contents()
+    np.testing.assert_array_equal(contents[:, None] == contents, alike)
+    assert alike.sum() < 33**2
     agents = (frames == 255).all(1).reshape(33, -1).argmax(1)
     np.testing.assert_array_equal(agents, 21 * data.labels["row"] + data.labels["column"])
     code, told = run_command(

@@ -25,6 +25,10 @@ class Frames(Protocol):
         """The picture of one state; 1 or 3 channels."""
         ...
 
+    def contents(self) -> Int64[np.ndarray, " N"]:
+        """A number for each picture, the same where the pictures are."""
+        ...
+
 
 @dataclass(frozen=True)
 class Neighbours:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Int64
 
 from ngu.analysis.coding import Redundancy, redundancy
 from ngu.analysis.data import EmbeddingData
@@ -83,7 +84,8 @@ def measure(data: EmbeddingData, seed: int, tell: Callable[[str, float], None]) 
         progress=lambda share: tell("bits and redundancy", share),
     )
     tell("probes", 0.0)
-    linear, network = (_probed(data, kind, seed) for kind in ("linear", "mlp"))
+    pictures = None if data.frames is None else data.frames.contents()
+    linear, network = (_probed(data, kind, seed, pictures) for kind in ("linear", "mlp"))
     tell("which dimension knows what", 0.0)
     told = knowledge(data.embeddings, data.labels)
     apart = disentanglement(data.embeddings, data.labels, data.episodes, seed=seed)
@@ -107,14 +109,13 @@ def measure(data: EmbeddingData, seed: int, tell: Callable[[str, float], None]) 
     )
 
 
-def _probed(data: EmbeddingData, kind: Kind, seed: int) -> dict[str, ProbeResult | NotMeasured]:
-    """Probes; of pictures, held-out states that look as one trained on are not scored."""
+def _probed(
+    data: EmbeddingData, kind: Kind, seed: int, pictures: Int64[np.ndarray, " N"] | None
+) -> dict[str, ProbeResult | NotMeasured]:
+    """Probes; held-out states that look as one trained on are not scored."""
     if data.episodes is None:
         reason = NotMeasured("the episodes are not known, and none can be held out")
         return dict.fromkeys(data.labels, reason)
-    pictures = None
-    if data.frames is not None:
-        pictures = np.unique(data.embeddings, axis=0, return_inverse=True)[1].astype(np.int64)
     ordinal = [name for name in data.labels if name != ROOM]
     return probe(
         data.embeddings,

@@ -15,6 +15,9 @@ class Squares:
     def __len__(self):
         return len(self.x)
 
+    def contents(self):
+        return 100 * self.x + self.y
+
     def __getitem__(self, row):
         frame = np.zeros((24, 20, 1), np.uint8)
         frame[self.y[row] : self.y[row] + 4, self.x[row] : self.x[row] + 4] = 255
