@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from ngu.autoencoders import load_vae
 from ngu.moments import RunningMoments
 from ngu.nets import make_trunk
 from ngu.novelty.embedded import EmbeddingReward
@@ -23,10 +24,8 @@ from ngu.novelty.kernel import episodic_novelty, kernel, normalised_distances
 from ngu.novelty.memory import EpisodicMemory
 from ngu.novelty.ngu import NGU, NGUConfig
 from ngu.seeding import Seeds
-from ngu.sentences import SettingsError, reason
-from ngu.state_file import DamagedCheckpoint
+from ngu.sentences import SettingsError
 from ngu.world.convolutions import picture_shape, resized
-from ngu.world.vae import ConvVAE
 from ngu_agents.latent_memory import LatentFollower
 
 
@@ -187,20 +186,18 @@ def vae_embedder(
     """The posterior means of a saved autoencoder.
 
     Args:
-        path: ``vae.safetensors``, or the folder of the run of train_vae that it is in.
+        path: of the autoencoder, or the folder of a run that has one, see `load_vae`.
         space: of one environment's observations, brought to the autoencoder's size.
         num_envs: environments E.
         device: where it computes.
 
     Raises:
         SettingsError: it is no autoencoder, or one of other pictures.
+        DamagedCheckpoint: its file is damaged, or none of ours.
         OSError: it cannot be read.
     """
-    file = path / "vae.safetensors" if path.is_dir() else path
-    try:
-        vae = ConvVAE.load(file).to(device).requires_grad_(False)
-    except (DamagedCheckpoint, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise SettingsError(f"{file} holds no autoencoder: {reason(error)}") from error
+    vae, file = load_vae(path)
+    vae.to(device).requires_grad_(False)
     shape = picture_shape(vae.observation_shape)
     size = shape.height if shape.height == shape.width else None
     observed = space.shape or ()

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from ngu.analysis.latents import dimensions, see
 from ngu.analysis.recorded_pictures import pictures_beside, pictures_of_dataset
+from ngu.autoencoders import load_vae
 from ngu.command import exit_code_of
 from ngu.console import log_to_console
 from ngu.seeding import Seeds
-from ngu.sentences import SettingsError, reason
+from ngu.sentences import SettingsError
 from ngu.world.convolutions import picture_shape
 from ngu.world.vae import ConvVAE
 
@@ -24,8 +25,6 @@ logger = logging.getLogger("ngu")
 
 SHIPPED = Path(__file__).parent / "analysis" / "car_racing"
 """The autoencoder that comes with the library, of CarRacing, and frames that it was not shown."""
-
-_VAE = "vae.safetensors"  # as train_vae calls it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,8 +48,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         default=SHIPPED,
         metavar="VAE_OR_RUN",
-        help="a vae.safetensors, or the folder of a run of ngu.train_vae (without it, one of "
-        "CarRacing that comes with ngu)",
+        help="a vae.safetensors, or the folder of a run of ngu.train_vae or of the world-models "
+        "agent (without it, one of CarRacing that comes with ngu)",
     )
     parser.add_argument(
         "--data",
@@ -75,11 +74,7 @@ def _visualize(known: argparse.Namespace) -> int:
     if known.seed < 0:
         raise SettingsError(f"--seed must be at least 0, got {known.seed}")
     port = _free_port(known.host, known.port)
-    file = _file(known.vae)
-    try:
-        vae = ConvVAE.load(file)
-    except ValueError as error:
-        raise SettingsError(reason(error)) from error
+    vae, file = load_vae(known.vae)
     if known.data is None:
         recorded = pictures_beside(file, vae.observation_shape)
     else:
@@ -138,18 +133,6 @@ def _free_port(host: str, port: int) -> int:
                 "another port, 0 any that is free"
             ) from error
         return taken.getsockname()[1]
-
-
-def _file(path: Path) -> Path:
-    if not path.exists():
-        raise SettingsError(f"there is no file or folder {path}")
-    if path.is_dir():
-        path = path / _VAE
-        if not path.exists():
-            raise SettingsError(
-                f"{path.parent} holds no {_VAE}, which a run of ngu.train_vae has when it is done"
-            )
-    return path
 
 
 if __name__ == "__main__":

@@ -18,13 +18,16 @@ from gymnasium.vector.utils import batch_space
 from PIL import Image, ImageSequence
 
 from ngu import evaluate
+from ngu.autoencoders import load_vae
 from ngu.evaluation import Recording, play
 from ngu.parsing import parse
 from ngu.parts import make_envs
 from ngu.pictures import draws, pictures
 from ngu.players import FamilyPlayer, RandomPlayer
 from ngu.policy_table import policy_row, print_table
+from ngu.sentences import SettingsError
 from ngu.settings import TrainSettings
+from ngu.state_file import load_tree
 from ngu.video import compose
 from ngu_agents.family import discounts, intrinsic_weights
 from ngu_envs import crafter_score, make
@@ -295,6 +298,15 @@ def test_the_controller_of_world_models_is_played(runs, outcome):
     assert (row["policy"], row["beta"], row["episodes"]) == (None, None, 4)
     assert row["coverage"] > 0
     assert "intrinsic_reward" not in row
+
+
+def test_the_autoencoder_of_a_world_models_run_is_found(runs):
+    vae, file = load_vae(runs / "world-models")
+    saved = load_tree(file)["session"]["agent"]["vae"]
+    for name, weight in vae.state_dict().items():
+        assert torch.equal(weight, saved[name])
+    with pytest.raises(SettingsError, match=r"sea holds no vae.*no run of the world-models agent"):
+        load_vae(runs / "sea")
 
 
 def test_the_best_trajectory_of_an_archive_is_played(runs, outcome, tmp_path):

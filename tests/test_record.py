@@ -172,7 +172,10 @@ def test_what_only_renders_is_rendered(run_command):
         (("--env", "Montezuma"), "the closest names are MontezumaRevenge"),
         (("--env", "deep-sea", "--embedding", "bonus"), "pays no bonus, which embeds no states"),
         (("--env", "deep-sea", "--embedding", "x"), "--embedding must be bonus, random or the"),
-        (("--env", "deep-sea", "--embedding", "config.yaml"), "config.yaml holds no autoencoder"),
+        (
+            ("--env", "deep-sea", "--embedding", "config.yaml"),
+            "config.yaml: truncated, or no checkpoint",
+        ),
         (("--env", "deep-sea", "--epsilon", "2"), "--epsilon must be a number in [0, 1], got 2"),
         (("--env", "deep-sea", "--out", "config.yaml"), "config.yaml exists and is not empty"),
     ],

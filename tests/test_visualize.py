@@ -153,7 +153,11 @@ def _files(tmp_path):
     ("words", "sentence"),
     [
         (["nowhere"], "there is no file or folder nowhere"),
-        (["run"], "run holds no vae.safetensors, which a run of ngu.train_vae has when it is done"),
+        (
+            ["run"],
+            "run holds no vae.safetensors, which a run of ngu.train_vae has when it is done, "
+            "and is no run of the world-models agent",
+        ),
         (["text"], "text: truncated, or no checkpoint (10 bytes)"),
         (["other.safetensors"], "other.safetensors holds no autoencoder: its keys are ['steps']"),
         (["list.safetensors"], "list.safetensors holds no autoencoder"),
