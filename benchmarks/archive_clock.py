@@ -72,7 +72,6 @@ def best_score(max_steps: int, small: float, seed: int, steps: int, slices: bool
     agent = ArchiveAgent(
         envs.single_action_space,
         16,
-        archive=envs.archive,
         repeat_probability=config.repeat_probability,
         seed=seed,
     )

@@ -27,7 +27,7 @@ from ngu.players import Player, TrajectoryPlayer
 from ngu.policy_table import policy_row, print_table
 from ngu.run_folder import RunFolder
 from ngu.sentences import at_least
-from ngu.settings import SettingsError, TrainSettings, resolve_device
+from ngu.settings import ARCHIVE_AGENTS, SettingsError, TrainSettings, resolve_device
 from ngu.video import check_video, compose, write_video
 
 logger = logging.getLogger("ngu")
@@ -128,9 +128,9 @@ def _evaluate(known: argparse.Namespace) -> int:
     shown = policies[-1] if known.video_policy is None else known.video_policy
     if shown not in policies:
         raise SettingsError(f"--video-policy must be one of those played, {policies}, got {shown}")
-    if settings.agent == "archive" and (known.episodes or 1) > 1:
+    if settings.agent in ARCHIVE_AGENTS and (known.episodes or 1) > 1:
         raise SettingsError("--episodes must be 1: an archive's trajectory is the same every time")
-    known.episodes = known.episodes or (1 if settings.agent == "archive" else 4)
+    known.episodes = known.episodes or (1 if settings.agent in ARCHIVE_AGENTS else 4)
     path, state = folder.checkpoints.latest()
     slots = len(policies) * known.episodes
     envs = make_played_envs(settings, min(slots, max(MOST_ENVS, len(policies))), known.seed)
@@ -181,7 +181,7 @@ def _named(policies: Sequence[int], settings: TrainSettings) -> str:
         return "random actions"
     if settings.agent in ("ppo", "dreamer"):
         return "its policy"
-    if settings.agent == "archive":
+    if settings.agent in ARCHIVE_AGENTS:
         return "its best trajectory"
     if settings.agent == "world-models":
         return "its controller"

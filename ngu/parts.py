@@ -15,6 +15,7 @@ from ngu.parsing import parse
 from ngu.run_folder import RunFolder
 from ngu.sentences import reason
 from ngu.settings import (
+    ARCHIVE_AGENTS,
     SettingsError,
     TrainSettings,
     disagrees_in_latents,
@@ -49,11 +50,10 @@ def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:
     num_envs, seed = envs.num_envs, settings.seed
     if settings.agent == "random":
         return RandomAgent(action_space, num_envs, seed=seed)
-    if isinstance(envs, ReturningEnvs):
+    if settings.agent == "archive":
         return ArchiveAgent(
             action_space,
             num_envs,
-            archive=envs.archive,
             repeat_probability=settings.learning.repeat_probability,
             seed=seed,
         )
@@ -147,7 +147,14 @@ def returning(envs: VectorEnv, settings: TrainSettings) -> ReturningEnvs:
             "draws chance at its steps; Atari games without sticky actions (--options.protocol "
             "paper), deep-sea, CartPole, MountainCar and Acrobot do not"
         )
-    return ReturningEnvs(envs, config=settings.learning, seed=settings.seed)
+    stack = envs.metadata.get("frame_stack", 1)
+    if settings.agent == "archive-ngu" and stack > 1:
+        raise ValueError(
+            "the archive-ngu agent replays what begins in the middle of a game, where no frames "
+            f"stand before the first: options.frame_stack must be 1, got {stack}"
+        )
+    config = settings.learning if settings.agent == "archive" else settings.learning.archive
+    return ReturningEnvs(envs, config=config, seed=settings.seed)
 
 
 def demonstrations(settings: TrainSettings, envs: VectorEnv) -> Demonstrations | None:
@@ -167,8 +174,8 @@ def demonstrations(settings: TrainSettings, envs: VectorEnv) -> Demonstrations |
         return None
     folder = RunFolder.open(learning.demonstrations)
     archive, _, _ = parse([], "ngu.train", base=folder.path / "config.yaml")
-    for name, expected in (("agent", "archive"), ("env", settings.env)):
-        if getattr(archive, name) != expected:
+    for name, expected in (("agent", ARCHIVE_AGENTS), ("env", {settings.env})):
+        if getattr(archive, name) not in expected:
             raise SettingsError(
                 f"demonstrations must be the run folder of an archive on {settings.env}, but the "
                 f"{name} of {folder.path} is {getattr(archive, name)}"

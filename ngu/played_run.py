@@ -22,7 +22,7 @@ from ngu.players import (
 )
 from ngu.seeding import Seeds
 from ngu.sentences import reason
-from ngu.settings import SettingsError, TrainSettings, resolve_device
+from ngu.settings import ARCHIVE_AGENTS, SettingsError, TrainSettings, resolve_device
 from ngu_envs import is_restorable
 
 MOST_POLICIES = 8
@@ -105,7 +105,7 @@ def make_player(
             return DreamerPlayer(envs, settings, state, seed=seed, device=device)
         if settings.agent == "world-models":
             return WorldModelsPlayer(envs, settings, state, device)
-        if settings.agent != "archive":
+        if settings.agent not in ARCHIVE_AGENTS:
             return FamilyPlayer(envs, settings, state, epsilon=epsilon, seed=seed, device=device)
         assert is_restorable(envs)
         player = TrajectoryPlayer(envs, whole["envs"])

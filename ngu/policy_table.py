@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ngu.evaluation import Episode, novelty_name
-from ngu.settings import TrainSettings
+from ngu.settings import ARCHIVE_AGENTS, TrainSettings
 from ngu_agents.family import discounts, intrinsic_weights
 from ngu_envs import crafter_score
 
@@ -36,7 +36,7 @@ def policy_row(
     row |= {
         "episodes": len(own),
         # A trajectory ends where its best state is.
-        "episodes_cut": 0 if settings.agent == "archive" else sum(one.cut for one in own),
+        "episodes_cut": 0 if settings.agent in ARCHIVE_AGENTS else sum(one.cut for one in own),
         "episode_return": float(np.mean(rewards)),
         "episode_return_std": float(np.std(rewards)),
         "episode_return_best": max(rewards),

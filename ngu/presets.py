@@ -89,7 +89,8 @@ def fitting(path: Path, agent: str, bonus: str) -> dict[str, Any]:
     """What a preset states, without its settings of another agent or bonus."""
     content = content_of(path)
     foreign = set[str]()
-    if content.get("agent", TrainSettings.agent) != agent:
+    same = {"ngu", "archive-ngu"} if agent == "archive-ngu" else {agent}
+    if content.get("agent", TrainSettings.agent) not in same:
         foreign |= {"learning", "replay"}
     if content.get("bonus", TrainSettings.bonus) != bonus or agent in UNPAID_AGENTS:
         foreign |= {"novelty"}

@@ -15,8 +15,8 @@ import psutil
 import torch
 
 from ngu.parts import make_agent, make_envs, returning
-from ngu.settings import SettingsError, TrainSettings, resolve_device
-from ngu_agents.archive.agent import ArchiveAgent
+from ngu.settings import ARCHIVE_AGENTS, SettingsError, TrainSettings, resolve_device
+from ngu_agents.archive.returning import ReturningEnvs
 from ngu_agents.base import Figures
 from ngu_agents.embedding_tracking import EmbeddingTracker
 from ngu_agents.loop import Loop, Progress
@@ -61,7 +61,7 @@ class Session:
         use_threads(resolve_device(settings.device))
         self.envs = make_envs(settings, settings.num_envs, settings.seed)
         try:
-            if settings.agent == "archive":
+            if settings.agent in ARCHIVE_AGENTS:
                 self.envs = returning(self.envs, settings)
             self.agent = make_agent(settings, self.envs)
         except BaseException:
@@ -96,7 +96,7 @@ class Session:
     def __iter__(self) -> Iterator[Progress]:
         """Step for ever, with the trackers following."""
         for progress in self.loop:
-            if not isinstance(self.agent, ArchiveAgent):  # its episodes begin anywhere
+            if not isinstance(self.envs, ReturningEnvs):  # there they begin anywhere
                 self._episodes.update(progress)
             self._figures.update(progress.figures)
             self._learned.update(progress.learned)
@@ -117,6 +117,8 @@ class Session:
     def status(self) -> Figures:
         """Figures of this moment: counts, fill and memory; cheap, and changes nothing."""
         status: Figures = {"frames": self.frames, "steps": self.loop.steps, **self.agent.status()}
+        if isinstance(self.envs, ReturningEnvs):
+            status |= self.envs.status()
         if self._measure == "room":
             status["rooms"] = self._room_counter.total
         score = self._achievements.score()
@@ -174,9 +176,10 @@ class Session:
         if "embedding" in state:  # older checkpoints have none
             self._embedding.load_state_dict(state["embedding"])
         self._achievements.load_state_dict(state["achievements"])
-        if whole and is_restorable(self.envs):
+        if is_restorable(self.envs) and (whole or isinstance(self.envs, ReturningEnvs)):
             self.envs.load_state_dict(state["envs"])
-            return
+            if whole:
+                return
         reason = "these environments cannot be restored" if whole else "there is no replay"
         logger.info("%s: new episodes begin", reason)
         self._episodes.restart()

@@ -11,7 +11,7 @@ from ngu.bonuses import BONUSES
 from ngu.novelty.embedded import EmbeddingReward
 from ngu.novelty.ngu import NGUConfig
 from ngu.sentences import SettingsError as SettingsError
-from ngu_agents.archive.config import ArchiveConfig
+from ngu_agents.archive.config import ArchiveConfig, ArchiveNGUConfig
 from ngu_agents.config import RecurrentReplayConfig
 from ngu_agents.dreamer_config import DreamerConfig, LatentDisagreementConfig
 from ngu_agents.ppo_config import PPOConfig
@@ -27,11 +27,14 @@ _OF_AGENT: dict[str, dict[str, type[Any]]] = {
     "ppo": {"learning": PPOConfig},
     "dreamer": {"learning": DreamerConfig, "replay": ReplayConfig},
     "archive": {"learning": ArchiveConfig},
+    "archive-ngu": {"learning": ArchiveNGUConfig, "replay": ReplayConfig},
     "random": {},
     "world-models": {"learning": WorldModelsConfig},
 }
 UNPAID_AGENTS = frozenset({"archive", "random", "world-models"})
 """Agents that no intrinsic reward is paid to."""
+ARCHIVE_AGENTS = frozenset({"archive", "archive-ngu"})
+"""Agents that explore from the cells of an archive."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,13 @@ class TrainSettings:
     env: str = "MontezumaRevenge"
     """Environment: an Atari game in CamelCase, crafter, disco-maze, deep-sea, noisy-tv or a
     gymnasium id."""
-    agent: Literal["ngu", "ppo", "dreamer", "archive", "random", "world-models"] = "ngu"
+    agent: Literal["ngu", "ppo", "dreamer", "archive", "archive-ngu", "random", "world-models"] = (
+        "ngu"
+    )
     """Who acts: Never Give Up's recurrent replay agent, PPO with two values, DreamerV3's agent that
-    learns in imagination, an archive that goes back to saved states and explores from there, random
-    actions, or World Models' evolved controller of what it sees and predicts."""
+    learns in imagination, an archive that goes back to saved states and explores from there by
+    random actions or by Never Give Up's agent, random actions alone, or World Models' evolved
+    controller of what it sees and predicts."""
     bonus: Literal["ngu", "rnd", "icm", "re3", "ride", "e3b", "noveld", "disagreement", "none"] = (
         "ngu"
     )

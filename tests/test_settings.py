@@ -203,7 +203,8 @@ BAD_WORDS = [
     (["--env"], "^--env needs a value$"),
     (
         ["--agent", "rnd"],
-        "^agent must be one of ngu, ppo, dreamer, archive, random, world-models, got 'rnd'$",
+        "^agent must be one of ngu, ppo, dreamer, archive, archive-ngu, random, world-models, "
+        "got 'rnd'$",
     ),
     (["--bonus", "rdn"], "^bonus must be one of ngu, rnd, icm, .*, none, got 'rdn'$"),
     (["--bonus", "rnd", "--novelty.neighbours", 3], "no option --novelty.neighbours;"),

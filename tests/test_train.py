@@ -372,8 +372,10 @@ def test_the_random_agent_and_environments_that_cannot_be_restored_go_on_too(tra
     assert all(row["intrinsic_reward"] is None for row in rows)
 
 
-def test_an_archive_goes_on_as_if_nothing_had_been(trainings, tmp_path):
-    words = ["--env", "deep-sea", "--agent", "archive", "--options.size", 6, *SHORT]
+@pytest.mark.parametrize("agent", ["archive", "archive-ngu"])
+def test_an_archive_goes_on_as_if_nothing_had_been(trainings, tmp_path, agent):
+    learned = SHORT if agent == "archive" else [*TINY, "--learning.archive.explore_steps", 4]
+    words = ["--env", "deep-sea", "--agent", agent, "--options.size", 6, *learned]
     runs = {name: tmp_path / name for name in ("stopped", "whole")}
     for name, frames in (("stopped", 300), ("whole", 600)):
         output = tmp_path / f"{name} output"
@@ -384,6 +386,14 @@ def test_an_archive_goes_on_as_if_nothing_had_been(trainings, tmp_path):
     last = rows_of(runs["whole"])[-1]
     assert last["cells"] > 10
     assert last["episode_return"] is None  # what it explores begins anywhere
+    if agent == "archive":
+        return
+    assert last["updates"] > 10
+    assert last["loss/value"] is not None
+    # Without the replay exploration begins anew, and the archive stays.
+    more = ["--frames", 650, "--checkpoint.replay", "false"]
+    assert trainings.run("--resume", runs["whole"], *more, output=output) == 0, output.read_text()
+    assert rows_of(runs["whole"])[-1]["cells"] >= last["cells"]
 
 
 @pytest.mark.parametrize(
@@ -397,6 +407,10 @@ def test_an_archive_goes_on_as_if_nothing_had_been(trainings, tmp_path):
         (
             ["--env", "Pong", "--options.protocol", "sticky"],
             "without sticky actions (--options.protocol paper), deep-sea, CartPole, MountainCar",
+        ),
+        (
+            ["--env", "Pong", "--agent", "archive-ngu", "--options.frame_stack", 4],
+            "options.frame_stack must be 1, got 4",
         ),
         (["--env", "deep-sea", "--learning.spill_folder", "nowhere"], "must be a folder that"),
         (["--env", "deep-sea", "--learning.explore_steps", 0], "explore_steps must be at least 1"),

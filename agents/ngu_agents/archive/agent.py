@@ -14,7 +14,6 @@ import numpy as np
 
 from ngu.seeding import Seeds, generator_state, set_generator_state
 from ngu.stopwatch import Stopwatch
-from ngu_agents.archive.archive import Archive
 from ngu_agents.base import Figures, Step
 
 
@@ -24,7 +23,6 @@ class ArchiveAgent:
     Args:
         action_space: of a single environment.
         num_envs: environments E.
-        archive: what it explores for; tells how far it got.
         repeat_probability: chance that the last action is taken once more.
         seed: of its actions.
 
@@ -37,14 +35,12 @@ class ArchiveAgent:
         action_space: gymnasium.Space[Any],
         num_envs: int,
         *,
-        archive: Archive,
         repeat_probability: float,
         seed: int,
     ) -> None:
         if not isinstance(action_space, gymnasium.spaces.Discrete):
             raise TypeError(f"an archive's agent repeats Discrete actions, got {action_space}")
         self.stopwatch = Stopwatch()
-        self._archive = archive
         self._count, self._start = int(action_space.n), int(action_space.start)
         self._repeat_probability = repeat_probability
         self._unpaid = np.zeros(num_envs, dtype=np.float32)
@@ -76,14 +72,8 @@ class ArchiveAgent:
         return {}
 
     def status(self) -> Figures:
-        """Cells, the best score in them, and the snapshots' memory."""
-        if not len(self._archive):
-            return {}
-        return {
-            "cells": len(self._archive),
-            "score_best": self._archive.best.score,
-            "archive_gb": self._archive.snapshots.nbytes / 1e9,
-        }
+        """None; the archive's are its environments'."""
+        return {}
 
     def save(self, folder: Path | None) -> dict[str, Any]:
         """The generator's state and the last actions; the archive is the environments'."""

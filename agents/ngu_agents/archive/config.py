@@ -1,14 +1,16 @@
-"""Settings of the archive and of how it explores."""
+"""Settings of the archive and of how is explored from it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from ngu_agents.config import RecurrentReplayConfig
 
 
 @dataclass(frozen=True)
-class ArchiveConfig:
-    """What a cell is, and how the agent sets out from one."""
+class ReturningConfig:
+    """What a cell is, which one is gone back to, and for how long it is explored from."""
 
     cells: Literal["downscaled", "latent"] = "downscaled"
     """Which states are taken for the same: those of equal small pictures, or of near embeddings by
@@ -30,8 +32,6 @@ class ArchiveConfig:
     explore_steps: int = 100
     """Steps after which the agent goes back to a cell; a lost life or an episode's end comes
     first."""
-    repeat_probability: float = 0.95
-    """Chance that the last action is taken once more; another one is drawn uniformly."""
     memory_gb: float = 2.0
     """Snapshots that are held in memory; those beyond lie in a temporary file."""
     spill_folder: str | None = None
@@ -49,9 +49,28 @@ class ArchiveConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 2 <= self.cell_levels <= 256:
             raise ValueError(f"cell_levels must lie in [2, 256], got {self.cell_levels}")
+        if not self.memory_gb > 0:
+            raise ValueError(f"memory_gb must be above 0, got {self.memory_gb}")
+
+
+@dataclass(frozen=True)
+class ArchiveConfig(ReturningConfig):
+    """Exploration by random actions, each taken many times in a row."""
+
+    repeat_probability: float = 0.95
+    """Chance that the last action is taken once more; another one is drawn uniformly."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.repeat_probability < 1:
             raise ValueError(
                 f"repeat_probability must lie in [0, 1), got {self.repeat_probability}"
             )
-        if not self.memory_gb > 0:
-            raise ValueError(f"memory_gb must be above 0, got {self.memory_gb}")
+
+
+@dataclass(frozen=True)
+class ArchiveNGUConfig(RecurrentReplayConfig):
+    """Exploration by Never Give Up's agent, to which each is an episode."""
+
+    archive: ReturningConfig = field(default_factory=ReturningConfig)
+    """The archive that it explores for."""

@@ -15,10 +15,11 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from ngu.seeding import Seeds, generator_state, set_generator_state
 from ngu_agents.archive.archive import Archive, Reached
 from ngu_agents.archive.cells import Cells, DownscaledCells
-from ngu_agents.archive.config import ArchiveConfig
+from ngu_agents.archive.config import ReturningConfig
 from ngu_agents.archive.latent import LatentCells
 from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_agents.archive.trajectories import NO_PARENT
+from ngu_agents.base import Figures
 
 
 class Trajectory(NamedTuple):
@@ -74,7 +75,7 @@ class ReturningEnvs(VectorWrapper):
         TypeError: observations are no pictures, or actions not Discrete from 0 to 255 at most.
     """
 
-    def __init__(self, envs: VectorEnv, *, config: ArchiveConfig, seed: int) -> None:
+    def __init__(self, envs: VectorEnv, *, config: ReturningConfig, seed: int) -> None:
         super().__init__(envs)
         space = envs.single_action_space
         if not (isinstance(space, Discrete) and space.start >= 0 and space.start + space.n <= 256):
@@ -221,6 +222,16 @@ class ReturningEnvs(VectorWrapper):
             self._actions[env].clear()
         return Reached(float(self._score[env]), int(self._length[env]), int(self._node[env]))
 
+    def status(self) -> Figures:
+        """Cells, the best score in them, and the snapshots' memory."""
+        if not len(self.archive):
+            return {}
+        return {
+            "cells": len(self.archive),
+            "score_best": self.archive.best.score,
+            "archive_gb": self.archive.snapshots.nbytes / 1e9,
+        }
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next steps depend on, the archive included."""
         roots = np.array(list(self.roots))
@@ -265,7 +276,7 @@ class ReturningEnvs(VectorWrapper):
         }
 
 
-def _cells(envs: VectorEnv, config: ArchiveConfig, seed: int) -> Cells:
+def _cells(envs: VectorEnv, config: ReturningConfig, seed: int) -> Cells:
     if config.cells == "latent":
         return LatentCells(
             envs.single_observation_space,

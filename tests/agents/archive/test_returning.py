@@ -19,7 +19,6 @@ def made(name, num_envs, *, seed=0, options=None, **config):
     agent = ArchiveAgent(
         envs.single_action_space,
         num_envs,
-        archive=envs.archive,
         repeat_probability=config.repeat_probability,
         seed=seed,
     )
@@ -42,13 +41,13 @@ def same(run, other):
 
 
 def test_the_treasure_of_a_deep_sea_is_found():
-    envs, agent, loop = made("deep-sea", 8, options={"size": 20}, explore_steps=10)
+    envs, _, loop = made("deep-sea", 8, options={"size": 20}, explore_steps=10)
     loop.begin()
     run(loop, 3000)
     assert len(envs.archive) == 210  # every place that a diver can be at
     best = envs.archive.best
     assert best.score == pytest.approx(0.99)
-    assert agent.status()["score_best"] == best.score
+    assert envs.status()["score_best"] == best.score
     _, actions = envs.archive.trajectories.actions_to(best.node)
     assert len(actions) == best.length == 20
 
@@ -212,7 +211,7 @@ def test_who_dawdles_for_small_rewards_misses_the_others(seed):
     # With the best state of each place alone, 1.4 is all that these seeds find in 800 steps.
     envs = ReturningEnvs(Street(8, steps=40), config=ArchiveConfig(explore_steps=10), seed=seed)
     space = envs.single_action_space
-    agent = ArchiveAgent(space, 8, archive=envs.archive, repeat_probability=0.8, seed=seed)
+    agent = ArchiveAgent(space, 8, repeat_probability=0.8, seed=seed)
     loop = Loop(agent, envs)
     loop.begin()
     scores = [progress.info["score"].max() for progress in run(loop, 300)]
@@ -220,11 +219,8 @@ def test_who_dawdles_for_small_rewards_misses_the_others(seed):
 
 
 def test_actions_that_are_not_discrete():
-    archive = made("deep-sea", 1)[0].archive
     with pytest.raises(TypeError, match="repeats Discrete actions, got Box"):
-        ArchiveAgent(
-            gym.spaces.Box(-1, 1, (2,)), 2, archive=archive, repeat_probability=0.5, seed=0
-        )
+        ArchiveAgent(gym.spaces.Box(-1, 1, (2,)), 2, repeat_probability=0.5, seed=0)
 
 
 @pytest.mark.parametrize("space", [gym.spaces.Discrete(257), gym.spaces.Discrete(2, start=-1)])
