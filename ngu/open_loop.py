@@ -15,7 +15,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from jaxtyping import Bool, Float, Shaped, UInt8
 
-from ngu.players import DreamerPlayer
+from ngu.dreaming_players import DreamerPlayer
 from ngu.spaces import ObservationSpec
 from ngu.world.codec import Codec, GridCodec, PictureCodec
 from ngu.world.distributions import symlog

@@ -10,16 +10,9 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
+from ngu.dreaming_players import DreamerPlayer, WorldModelsPlayer
 from ngu.parts import make_envs
-from ngu.players import (
-    DreamerPlayer,
-    FamilyPlayer,
-    Player,
-    PPOPlayer,
-    RandomPlayer,
-    TrajectoryPlayer,
-    WorldModelsPlayer,
-)
+from ngu.players import FamilyPlayer, Player, PPOPlayer, RandomPlayer, TrajectoryPlayer
 from ngu.seeding import Seeds
 from ngu.sentences import reason
 from ngu.settings import ARCHIVE_AGENTS, SettingsError, TrainSettings, resolve_device

@@ -14,10 +14,10 @@ from rich.table import Table
 
 from ngu.command import exit_code_of
 from ngu.console import log_to_console
+from ngu.dreaming_players import DreamerPlayer
 from ngu.open_loop import ERROR_OF, VECTOR_ERROR, OpenLoop, predict
 from ngu.parsing import parse
 from ngu.parts import make_envs
-from ngu.players import DreamerPlayer
 from ngu.run_folder import RunFolder
 from ngu.seeding import Seeds
 from ngu.sentences import reason
