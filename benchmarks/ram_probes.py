@@ -1,26 +1,26 @@
 """The probe table: what embeddings know of five games, beside what was published.
 
-    python benchmarks/ram_probes.py [--games hero,venture] [--run RUN] [--vae FILE]
+    python benchmarks/ram_probes.py [--games hero,venture] [--draw 1] [--run RUN] [--vae FILE]
 
 Source: Anand et al., "Unsupervised State Representation Learning in Atari" (arXiv 1906.08226) and
 its authors' code (mila-iqia/atari-representation-learning). A random agent plays 50,000 steps of
 four frames in eight environments without sticky actions. A life is an episode; those of 64 steps or
-fewer are left out, and so are variables of less than 0.6 nats. Frames are grey, 210 x 160. 70 % of
-the episodes train, 10 % validate, 20 % test; test frames that occur in the others are left out. F1
-is weighted over values and averaged over the five kinds of variables, so that the many do not
-outweigh the few.
+fewer are left out, and so are variables of less than 0.6 nats. Frames are grey, 210 x 160. In the
+order of play, 70 % of the episodes train, 10 % validate, 20 % test; test frames that occur in the
+others are left out. F1 is weighted over values and averaged over the five kinds of variables, so
+that the many do not outweigh the few.
 
-"published" is trained as there: Adam of 3e-4 on the features as they are, batches of 64, up to 100
-epochs, which is not enough to converge. "probe" is `ngu.analysis.probes`, which whitens and
-converges. Embeddings are kept in a folder of the system's temporary files, so that a second call
-plays nothing.
+"majority" always says training's most common value; "mispaired" does so with the labels that an
+earlier version of the authors' code would have compared. "published" is trained as there: Adam of
+3e-4 on the features as they are, batches of 64, up to 100 epochs, which is not enough to converge.
+"probe" is `ngu.analysis.probes`, which whitens and converges, on random episodes. Embeddings are
+kept in a folder of the system's temporary files, so that a second call plays nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -29,19 +29,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from published_probes import LEAST_STEPS, as_published, in_order, mispaired_majority
 from random_agent import Frames, seen
 from torch import nn
 
 from ngu.analysis.estimate import NotMeasured
-from ngu.analysis.probe_training import Split
-from ngu.analysis.probes import ProbeResult, probe, split_episodes, weighted_f1
+from ngu.analysis.probes import ProbeResult, probe
 from ngu.bonuses import make_bonus
 from ngu.nets import convolution, linear
 from ngu.novelty.embedding import InverseDynamics
 from ngu.parsing import parse
 from ngu.parts import make_envs
 from ngu.run_folder import RunFolder
-from ngu.seeding import Seeds
 from ngu.world.convolutions import resized
 from ngu.world.vae import ConvVAE
 from ngu_envs.atari_frames import AreaResize
@@ -56,10 +55,7 @@ PUBLISHED = {
 }
 """F1 of the most common value and of a random network, from the paper's table 2."""
 STEPS = 50_000
-LEAST_STEPS, LEAST_NATS = 64, 0.6
-BATCH, EPOCHS, LEARNING_RATE, LEAST_RATE = 64, 100, 3e-4, 1e-5
-LOWER_AFTER, STOP_AFTER = 5, 15
-"""Epochs without a better validation: the learning rate falls to a fifth, training ends."""
+LEAST_NATS = 0.6
 
 Encoder = Callable[[Frames], np.ndarray]
 
@@ -84,6 +80,7 @@ def main() -> None:
     )
     parser.add_argument("--games", default=",".join(PUBLISHED), help="(%(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="played (%(default)s)")
+    parser.add_argument("--draw", type=int, default=0, help="which play of the game (%(default)s)")
     parser.add_argument("--run", type=Path, help="a run of one game, whose embedding is probed too")
     parser.add_argument("--vae", type=Path, help="an autoencoder of one game, probed too")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "ram_probes")
@@ -94,41 +91,41 @@ def main() -> None:
         encoders[f"{known.run.name}, inverse dynamics"] = embedding_of(known.run)
     if known.vae is not None:
         encoders[f"{known.vae.stem}, VAE"] = means_of(known.vae)
-    columns = ("game", "embedding", "majority", "published training", "probe", "in the paper")
-    print(("{:<18}" + "{:<28}" + "{:>20}" * 4).format(*columns))
+    columns = ("majority", "mispaired", "published training", "probe", "in the paper")
+    print(("{:<18}{:<28}" + "{:>20}" * len(columns)).format("game", "embedding", *columns))
     for game in known.games.split(","):
         for name, encoder in encoders.items():
-            report(game, name, played(game, known.steps, name, encoder, known.cache))
+            data = played(game, known.steps, known.draw, name, encoder, known.cache)
+            report(game, name, data)
 
 
 def report(game: str, name: str, data: Played) -> None:
-    """Prints a line of the table, and below it the variables."""
+    """Prints a line of the table, and below it the variables with the F1 of each column."""
     begun = time.monotonic()
-    lengths = np.bincount(data.episodes)
-    kept = lengths[data.episodes] > LEAST_STEPS
+    kept = np.bincount(data.episodes)[data.episodes] > LEAST_STEPS
     features, ram, episodes, pictures = (part[kept] for part in data)
     own = OWN.get(game, set())
-    everything = {
-        n: ram[:, b].astype(np.int64) for n, b in RAM_LABELS[game].items() if n not in own
+    places = {
+        n: byte
+        for n, byte in RAM_LABELS[game].items()
+        if n not in own and nats(ram[:, byte]) >= LEAST_NATS
     }
-    labels = {n: values for n, values in everything.items() if nats(values) >= LEAST_NATS}
-    split = split_episodes(episodes, Seeds(0).numpy("split"))
-    assert split is not None
-    seen = np.isin(pictures, pictures[~split.test])
-    split = split._replace(test=split.test & ~seen)
+    labels = {n: ram[:, byte].astype(np.int64) for n, byte in places.items()}
+    split = in_order(episodes, pictures)
     f1, majority = as_published(features, labels, episodes, split)
+    mispaired = mispaired_majority(data.ram, data.episodes, data.pictures, places)
     results = probe(features, labels, episodes, pictures=pictures)
-    ours = {n: r for n, r in results.items() if isinstance(r, ProbeResult)}
-    said = majority, f1, {n: r.f1.value for n, r in ours.items()}
+    ours = {n: r.f1.value for n, r in results.items() if isinstance(r, ProbeResult)}
     line = [
-        f"{over_kinds(by_name):.2f} ({np.mean(list(by_name.values())):.2f})" for by_name in said
+        f"{over_kinds(by_name):.2f} ({np.mean(list(by_name.values())):.2f})"
+        for by_name in (majority, mispaired, f1, ours)
     ]
     paper = "{:.2f}, majority {:.2f}".format(*PUBLISHED[game][::-1]) if "CNN" in name else ""
     print(f"{game:<18}{name:<28}" + "".join(f"{text:>20}" for text in (*line, paper)))
-    for n in labels:
+    for n, values in labels.items():
         r = results[n]
         ending = r.reason if isinstance(r, NotMeasured) else told(r)
-        figures = f"{nats(labels[n]):.2f} nats, F1 {majority[n]:.2f} {f1[n]:.2f}"
+        figures = f"{nats(values):.2f} nats, F1 {majority[n]:.2f} {mispaired[n]:.2f} {f1[n]:.2f}"
         print(f"    {n:<26}{figures}  {ending}")
     print(
         f"    {kept.sum()} steps, {len(np.unique(episodes))} episodes, {split.test.sum()} tested, "
@@ -166,76 +163,6 @@ def over_kinds(f1: Mapping[str, float]) -> float:
     for name, value in f1.items():
         kinds.setdefault(kind(name), []).append(value)
     return float(np.mean([np.mean(values) for values in kinds.values()]))
-
-
-def as_published(
-    features: np.ndarray, labels: Mapping[str, np.ndarray], episodes: np.ndarray, split: Split
-) -> tuple[dict[str, float], dict[str, float]]:
-    """F1 of linear classifiers trained as in the paper, and of the most common values.
-
-    Each state is drawn by drawing an episode first, so that short ones weigh as much as long ones.
-    """
-    generator = np.random.default_rng(0)
-    _, place, lengths = np.unique(episodes, return_inverse=True, return_counts=True)
-    weights = 1 / lengths[place]
-    training, validation, test = (np.flatnonzero(part) for part in split)
-    shares = weights[training] / weights[training].sum()
-    ones = np.ones((len(features), 1), dtype=np.float32)
-    inputs = torch.from_numpy(np.concatenate([features, ones], axis=1))
-    classes = [np.unique(values, return_inverse=True)[1] for values in labels.values()]
-    truth = torch.from_numpy(np.stack(classes))
-    bound = 1 / math.sqrt(features.shape[1])
-    sizes = [int(values.max()) + 1 for values in classes]
-    probes = [
-        torch.from_numpy(generator.uniform(-bound, bound, (inputs.shape[1], size))).float()
-        for size in sizes
-    ]
-    groups = [{"params": [weight.requires_grad_()]} for weight in probes]
-    optimiser = torch.optim.Adam(groups, lr=LEARNING_RATE, eps=1e-5, fused=True)
-    best, since, lowered = ([0.0] * len(probes), [0] * len(probes), [0] * len(probes))
-    first = torch.arange(BATCH)
-    with torch.no_grad():
-        for _ in range(EPOCHS):
-            going = [k for k in range(len(probes)) if since[k] < STOP_AFTER]
-            drawn = generator.choice(training, (len(training) // BATCH, BATCH), p=shares)
-            for rows in torch.from_numpy(drawn):
-                x = inputs[rows]
-                for k in going:
-                    error = torch.softmax(x @ probes[k], 1)
-                    error[first, truth[k, rows]] -= 1
-                    probes[k].grad = x.T @ error / BATCH
-                optimiser.step()
-            for k in going:
-                said = (inputs[validation] @ probes[k]).argmax(1) == truth[k, validation]
-                accuracy = float(np.average(said.numpy(), weights=weights[validation]))
-                better = accuracy > best[k]
-                best[k] = max(best[k], accuracy)
-                since[k] = 0 if better else since[k] + 1
-                lowered[k] = 0 if better else lowered[k] + 1
-                if lowered[k] > LOWER_AFTER:
-                    rate = optimiser.param_groups[k]["lr"]
-                    optimiser.param_groups[k]["lr"] = max(rate / 5, LEAST_RATE)
-                    lowered[k] = 0
-                if since[k] >= STOP_AFTER:
-                    probes[k].grad = None
-        f1, majority = {}, {}
-        for k, name in enumerate(labels):
-            said = (inputs[test] @ probes[k]).argmax(1).numpy()
-            common = np.full(len(test), np.bincount(classes[k][training]).argmax())
-            f1[name] = scored(classes[k][test], said, weights[test], sizes[k])
-            majority[name] = scored(classes[k][test], common, np.ones(len(test)), sizes[k])
-    return f1, majority
-
-
-def scored(true: np.ndarray, said: np.ndarray, weights: np.ndarray, size: int) -> float:
-    """Weighted F1, where states count by their weights."""
-    weights = weights / weights.mean()
-    hit = true == said
-    counts = [
-        np.bincount(values[rows], weights=weights[rows], minlength=size)
-        for values, rows in ((true, slice(None)), (said, slice(None)), (true, hit))
-    ]
-    return float(weighted_f1(np.stack(counts)[None])[0])
 
 
 def random_cnn() -> Encoder:
@@ -279,12 +206,11 @@ def embedding_of(run: Path) -> Encoder:
             f"{run} must learn an embedding of single 84 x 84 frames by inverse dynamics"
         )
     bonus.load_learned(state["session"]["agent"]["bonus"])
-    network, resize = inverse.embedding, AreaResize(210)
+    network = inverse.embedding
 
     def encode(frames: Frames) -> np.ndarray:
-        small = np.stack([resize(frame) for frame in grey(frames)])[:, None]
         with torch.inference_mode():
-            return network(torch.from_numpy(small)).float().numpy()
+            return network(torch.from_numpy(observed(frames))).float().numpy()
 
     return encode
 
@@ -292,13 +218,21 @@ def embedding_of(run: Path) -> Encoder:
 def means_of(path: Path) -> Encoder:
     """The means of an autoencoder's posteriors."""
     vae = ConvVAE.load(path)
-    size = min(vae.observation_shape[:2])
+    channels, _, size = vae.observation_shape
+    if channels != 1:
+        raise SystemExit(f"{path} must be an autoencoder of an Atari game's observations")
 
     def encode(frames: Frames) -> np.ndarray:
         with torch.inference_mode():
-            return vae.encode(torch.from_numpy(resized(frames, size))).mean.numpy()
+            return vae.encode(torch.from_numpy(resized(observed(frames), size))).mean.numpy()
 
     return encode
+
+
+def observed(frames: Frames) -> np.ndarray:
+    """What agents of this library see of frames, uint8 [B, 1, 84, 84]."""
+    resize = AreaResize(210)
+    return np.stack([resize(frame) for frame in grey(frames)])[:, None]
 
 
 def grey(frames: Frames) -> np.ndarray:
@@ -307,13 +241,13 @@ def grey(frames: Frames) -> np.ndarray:
     return (torch.from_numpy(frames).float() @ weights).round().to(torch.uint8).numpy()
 
 
-def played(game: str, steps: int, name: str, encoder: Encoder, cache: Path) -> Played:
+def played(game: str, steps: int, draw: int, name: str, encoder: Encoder, cache: Path) -> Played:
     """The embeddings of what a random agent sees, from the cache if they are there."""
-    digest = hashlib.sha256(f"{game} {steps} {name}".encode()).hexdigest()[:8]
+    digest = hashlib.sha256(f"{game} {steps} {draw} {name}".encode()).hexdigest()[:8]
     path = cache / f"{game}-{digest}.npz"
     if not path.exists():
         parts: list[list[np.ndarray]] = [[], [], [], []]
-        for frames, ram, episodes in seen(game, steps):
+        for frames, ram, episodes in seen(game, steps, draw):
             words = [hashlib.sha256(frame).digest()[:8] for frame in grey(frames)]
             pictures = np.frombuffer(b"".join(words), np.int64)
             for part, values in zip(parts, (encoder(frames), ram, episodes, pictures), strict=True):

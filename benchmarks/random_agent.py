@@ -19,11 +19,14 @@ Frames = np.ndarray
 """uint8 [B, 210, 160, 3]."""
 
 
-def seen(game: str, steps: int) -> Iterator[tuple[Frames, np.ndarray, np.ndarray]]:
-    """Frames, memories and episodes of a random agent, `AT_A_TIME` steps at a time."""
+def seen(game: str, steps: int, draw: int = 0) -> Iterator[tuple[Frames, np.ndarray, np.ndarray]]:
+    """Frames, memories and episodes of a random agent, `AT_A_TIME` steps at a time.
+
+    Each draw has actions and no-ops of its own.
+    """
     episode = -1
     for env in range(ENVS):
-        player = RandomAgent(game, 100 + env)
+        player = RandomAgent(game, 100 + 1000 * draw + env)
         episode += 1
         rows: list[tuple[np.ndarray, np.ndarray, int]] = []
         for step in range(steps // ENVS):
@@ -71,16 +74,17 @@ class RandomAgent:
     def step(self, action: int) -> tuple[np.ndarray, bool]:
         """The brighter of the last two frames, and whether a life is over."""
         frames: list[np.ndarray] = []
-        for _ in range(REPEAT):
+        for turn in range(REPEAT):
             self._ale.act(self._actions[action])
-            frames.append(self._ale.getScreenRGB())
-            if self._ale.game_over():
+            self._over = self._ale.game_over()
+            if self._over or turn >= REPEAT - 2:
+                frames.append(self._ale.getScreenRGB())
+            if self._over:
                 break
         lives = self._ale.lives()
-        self._over = self._ale.game_over()
         ended = self._over or 0 < lives < self._lives
         self._lives = lives
-        return np.maximum(*frames[-2:]) if len(frames) == REPEAT else frames[-1], ended
+        return np.maximum(frames[0], frames[-1]), ended
 
     def reset(self) -> np.ndarray:
         """Begins a game, or goes on with the next life."""

@@ -1,7 +1,7 @@
 """What bytes of the console's memory mean, game by game, for probes of what an embedding knows.
 
 Source: Anand et al., "Unsupervised State Representation Learning in Atari" (arXiv 1906.08226),
-whose annotated interface numbers the 128 bytes from 0; `OWN` are not among theirs. Their
+whose annotated interface numbers the 128 bytes from 0; `OWN` are not in their table. Their
 room_number and current_room are called room here.
 """
 
@@ -76,7 +76,7 @@ RAM_LABELS: dict[str, dict[str, int]] = {
 }
 """Which byte holds what, by ROM and name."""
 
-OWN = {"montezuma_revenge": {"inventory"}, "pitfall": {"room"}}
+OWN = {"montezuma_revenge": {"inventory"}, "pitfall": {"room", "clock_sec", "clock_min"}}
 """Names that the published table does not have. Montezuma's inventory is a set of bits, of which 2
 to 6 are keys. Pitfall's room is its shift register, which takes another value on each of its 255
-screens."""
+screens; its clock was added to the authors' code after the paper."""
