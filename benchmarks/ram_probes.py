@@ -81,12 +81,15 @@ def main() -> None:
     parser.add_argument("--games", default=",".join(PUBLISHED), help="(%(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="played (%(default)s)")
     parser.add_argument("--draw", type=int, default=0, help="which play of the game (%(default)s)")
+    parser.add_argument(
+        "--network", type=int, default=0, help="seed of the random network (%(default)s)"
+    )
     parser.add_argument("--run", type=Path, help="a run of one game, whose embedding is probed too")
     parser.add_argument("--vae", type=Path, help="an autoencoder of one game, probed too")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "ram_probes")
     known = parser.parse_args()
     torch.set_num_threads(1)
-    encoders: dict[str, Encoder] = {"random CNN, 256": random_cnn()}
+    encoders: dict[str, Encoder] = {f"random CNN {known.network}, 256": random_cnn(known.network)}
     if known.run is not None:
         encoders[f"{known.run.name}, inverse dynamics"] = embedding_of(known.run)
     if known.vae is not None:
@@ -165,9 +168,9 @@ def over_kinds(f1: Mapping[str, float]) -> float:
     return float(np.mean([np.mean(values) for values in kinds.values()]))
 
 
-def random_cnn() -> Encoder:
+def random_cnn(seed: int) -> Encoder:
     """The paper's encoder as it is initialised: 256 numbers, without a ReLU, of a grey frame."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     layers: list[nn.Module] = []
     channels = 1
     for width, size, stride in ((32, 8, 4), (64, 4, 2), (128, 4, 2), (64, 3, 1)):
