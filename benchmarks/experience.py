@@ -1,12 +1,12 @@
 """How much of a codec's compression is knowledge of what it has seen: games coded by each other's.
 
     python benchmarks/experience.py [--games MontezumaRevenge,Pitfall,PrivateEye,Freeway]
-        [--folder runs/codecs] [--updates 300,250,150,150] [--shown 24] [--psnr 30]
+        [--folder runs/codecs] [--updates 300,600,250,150,150] [--shown 24] [--psnr 30]
 
-Codecs are those of benchmarks/frame_codecs.py after stage III. Quality is equal: every picture is
-completed to a PSNR by a code of what the codec missed, which knows no game. Of the codec's steps,
-and of no codec at all, each picture takes what comes to the fewest bits; the choice is a byte of
-its file, which is written, read and decoded. Bits are files' sizes.
+Codecs are those of benchmarks/frame_codecs.py: words in context, and those of stage III. Quality is
+equal: every picture is completed to a PSNR by a code of what the codec missed, which knows no game.
+Of the game's codecs, and of none at all, each picture takes what comes to the fewest bits; the
+choice is a byte of its file, which is written, read and decoded. Bits are files' sizes.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from game_frames import game_frames
 
 from ngu.analysis.coding.frame_code import FrameCode
 from ngu.analysis.coding.residual_code import complete, completed
+from ngu.analysis.coding.word_code import WordCode
 from ngu.analysis.picture_quality import psnr
 
+Code = FrameCode | WordCode
 _HEAD = struct.Struct("<BH")
 _GREY = 128
 _CHECKED = 1
@@ -43,13 +45,13 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     games = known.games.split(",")
-    pictures, codes = {}, dict[str, list[FrameCode]]()
+    pictures, codes = {}, dict[str, list[Code]]()
     for game in games:
         frames = game_frames(game, known.folder)
         held_out = frames.held_out
         pictures[game] = held_out[:: max(1, len(held_out) // known.shown)][: known.shown]
         learnings = trained(game, frames, known.folder, config_of(known.updates))
-        codes[game] = learnings["III"].codes()
+        codes[game] = [learnings["I"].word_code(), *learnings["III"].codes()]
     print(f"bits per pixel at {known.psnr} dB, {known.shown} held-out frames of each game")
     print(f"{'codec of':18}" + "".join(f"{game:>18}" for game in games))
     for name, of_game in {**codes, "nothing": []}.items():
@@ -59,7 +61,7 @@ def main() -> None:
     print(f"{'JPEG':18}" + "".join(f"{bits:18.4f}" for bits in row), flush=True)
 
 
-def bits_per_pixel(codes: Sequence[FrameCode], pictures: np.ndarray, wanted: float) -> float:
+def bits_per_pixel(codes: Sequence[Code], pictures: np.ndarray, wanted: float) -> float:
     """Of a picture's file by one codec, the mean over pictures."""
     best = [b""] * len(pictures)
     for choice in range(len(codes) + 1):
@@ -68,7 +70,7 @@ def bits_per_pixel(codes: Sequence[FrameCode], pictures: np.ndarray, wanted: flo
         else:
             code = codes[choice - 1]
             files = code.encode(torch.from_numpy(pictures))
-            bases = code.reconstruct(code.quantise(torch.from_numpy(pictures))[1]).numpy()
+            bases = code.approximate(torch.from_numpy(pictures)).numpy()
         for number, (file, base) in enumerate(zip(files, bases, strict=True)):
             content = _HEAD.pack(choice, len(file)) + file
             if best[number] and len(content) >= len(best[number]):
@@ -88,7 +90,7 @@ def bits_per_pixel(codes: Sequence[FrameCode], pictures: np.ndarray, wanted: flo
     return float(8 * size / (pictures.shape[1] * pictures.shape[2]))
 
 
-def decoded(content: bytes, codes: Sequence[FrameCode], shape: tuple[int, ...]) -> np.ndarray:
+def decoded(content: bytes, codes: Sequence[Code], shape: tuple[int, ...]) -> np.ndarray:
     """The picture of a file."""
     choice, length = _HEAD.unpack_from(content)
     rest = content[_HEAD.size :]

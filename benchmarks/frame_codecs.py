@@ -1,10 +1,10 @@
 """Trains a codec of each game's frames in three stages; prints bits per pixel against quality.
 
     python benchmarks/frame_codecs.py [--games MontezumaRevenge,Pitfall,PrivateEye,Freeway]
-        [--folder runs/codecs] [--updates 300,250,150,150] [--vae-epochs 0] [--shown 48]
+        [--folder runs/codecs] [--updates 300,600,250,150,150] [--vae-epochs 0] [--shown 48]
         [--no-table]
 
-Frames are 210 x 160 in colour, of random actions; 4,000 to learn from and, of other episodes, those
+Frames are those of benchmarks/game_frames.py: 4,000 to learn from and, of other episodes, those
 that the table is about. Every picture of every codec is a file of its own, which is written, read
 and decoded: bits are files' sizes. PSNR is the mean over pictures of 10 log10(255^2 / MSE).
 Networks are kept in the folder, by game and stage, and not trained again.
@@ -27,6 +27,7 @@ from PIL import Image
 from ngu.analysis.coding.frame_code import FrameCode
 from ngu.analysis.coding.frame_learning import FrameLearning, FrameLearningConfig
 from ngu.analysis.coding.scalar_code import fit_scalar_code, principal_axes
+from ngu.analysis.coding.word_code import WordCode
 from ngu.analysis.picture_quality import ms_ssim, psnr
 from ngu.state_file import load_tree, save_tree
 from ngu.world.vae import ConvVAE, VAEConfig
@@ -65,15 +66,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--games", default=GAMES, help="(%(default)s)")
     parser.add_argument("--folder", type=Path, default=Path("runs/codecs"), help="(%(default)s)")
     parser.add_argument(
-        "--updates", default="300,250,150,150", help="I, II, III, context (%(default)s)"
+        "--updates", default="300,600,250,150,150", help="I, words, II, III, context (%(default)s)"
     )
     parser.add_argument("--shown", type=int, default=48, help="pictures coded (%(default)s)")
 
 
 def config_of(updates: str) -> FrameLearningConfig:
     """How long codecs are trained."""
-    first, second, third, context = (int(number) for number in updates.split(","))
-    return FrameLearningConfig(autoencoder=first, transform=second, joint=third, adapted=context)
+    first, words, second, third, context = (int(number) for number in updates.split(","))
+    return FrameLearningConfig(
+        autoencoder=first, words=words, transform=second, joint=third, adapted=context
+    )
 
 
 def trained(
@@ -89,18 +92,17 @@ def trained(
         else:
             if stage != "I":
                 learning.load_state_dict(learnings[STAGES[STAGES.index(stage) - 1]].state_dict())
-            begun = time.monotonic()
+            begun = time.process_time()
             updates = {
                 "I": learning.autoencoder,
                 "II": learning.transforms,
                 "III": learning.joint,
             }[stage]()
             for update, loss in enumerate(updates):
-                if update % 50 == 0:
-                    seconds = time.monotonic() - begun
-                    logger.info(
-                        "%s %s: update %d, %.4f, %.0f s", game, stage, update, loss, seconds
-                    )
+                if update % 100 == 0:
+                    logger.info("%s %s: update %d, %.4f", game, stage, update, loss)
+            seconds = time.process_time() - begun
+            logger.info("%s %s: trained in %.0f s of one core", game, stage, seconds)
             save_tree(path, learning.state_dict())
         learnings[stage] = learning
     return learnings
@@ -131,7 +133,7 @@ def print_table(
     print(f"{'codec':34} {'bits/pixel':>10} {'PSNR':>7} {'MS-SSIM':>8}")
     say("PNG", *pillow(pictures, "PNG", optimize=True), pictures)
     say("WebP, lossless", *pillow(pictures, "WEBP", lossless=True, method=6), pictures)
-    for quality in JPEG:
+    for quality in sorted({*JPEG, near_one_bit(pictures)}):
         coded = pillow(pictures, "JPEG", quality=quality, optimize=True)
         say(f"JPEG, quality {quality}", *coded, pictures)
     for quality in WEBP:
@@ -141,7 +143,9 @@ def print_table(
         for step in (0.5, 2.0):
             coded = by_vae(ConvVAE.load(path), frames.train, pictures, step)
             say(f"VAE, 32 latent numbers, step {step}", *coded, pictures)
-    say("I: words without a context", *by_words(learnings["I"], frames.train, pictures), pictures)
+    say("I: words, each by its share", *by_words(learnings["I"], frames.train, pictures), pictures)
+    code = learnings["I"].word_code()
+    say("I: words in context", *by_network(code, pictures), pictures)
     for stage in ("II", "III"):
         for code in learnings[stage].codes():
             say(f"{stage}, step {code.step}", *by_network(code, pictures), pictures)
@@ -168,18 +172,26 @@ def pillow(pictures: np.ndarray, kind: str, **options: object) -> tuple[np.ndarr
     return np.array(sizes), np.stack(decoded)
 
 
-def by_network(code: FrameCode, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same by files of a codec of three stages, written and read."""
+def near_one_bit(pictures: np.ndarray) -> int:
+    """JPEG's greatest quality that takes at most one bit per pixel."""
+    most = pictures.shape[1] * pictures.shape[2] / 8
+    qualities = range(1, 96)
+    sizes = [pillow(pictures, "JPEG", quality=each, optimize=True)[0].mean() for each in qualities]
+    return qualities[int(np.sum(np.array(sizes) <= most)) - 1]
+
+
+def by_network(code: FrameCode | WordCode, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same by a trained codec's files, written and read."""
     with tempfile.TemporaryDirectory() as folder:
         paths = []
         for number, content in enumerate(code.encode(torch.from_numpy(pictures))):
             paths.append(Path(folder) / f"{number}.bin")
             paths[-1].write_bytes(content)
         sizes = np.array([path.stat().st_size for path in paths])
-        integers = code.decode([path.read_bytes() for path in paths])
-    if not np.array_equal(integers, code.quantise(torch.from_numpy(pictures))[1]):
+        decoded = code.reconstruct(code.decode([path.read_bytes() for path in paths]))
+    if not torch.equal(decoded, code.approximate(torch.from_numpy(pictures))):
         raise RuntimeError("the files do not decode to what was coded")
-    return sizes, code.reconstruct(integers).numpy()
+    return sizes, decoded.numpy()
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ class VQVAEConfig:
 
     features: int = 64
     """Features F of each place."""
-    words: int = 256
+    words: int = 1024
     """Code words K."""
     commitment: float = 0.25
     """Weight of the features' distance to their words (beta of VQ-VAE's equation 3)."""
@@ -238,8 +238,7 @@ def nearest_word(
     features: Float[Tensor, "N F"], codebook: Float[Tensor, "K F"]
 ) -> Int64[Tensor, " N"]:
     """The word of least squared distance to each feature (VQ-VAE, equation 1)."""
-    products = features @ codebook.T
-    return (codebook.square().sum(1) - 2 * products).argmin(1)
+    return torch.addmm(codebook.square().sum(1), features, codebook.T, alpha=-2).argmin(1)
 
 
 _UNUSED = 0.02

@@ -22,6 +22,9 @@ _HEADER = struct.Struct("<4sBIHII")
 _MAGIC = b"NGUc"
 _VERSION = 1
 _OTHER_MODEL = "the embeddings were coded by another model than they were decoded by"
+_PICTURE = struct.Struct("<2sI")
+PICTURE_HEADER_BITS = 8 * _PICTURE.size
+"""Of a picture's file besides what the picture takes."""
 _LENGTH_BITS = 6
 """Of an escaped integer's distance: how many binary digits it has."""
 
@@ -69,6 +72,27 @@ def read(content: bytes, dim: int) -> tuple[Header, np.ndarray]:
     if header.dim != dim:
         raise BitstreamError(f"{header.dim} dimensions were coded, this code is of {dim}")
     return header, np.frombuffer(payload, dtype="<u4").astype(np.uint32)
+
+
+def write_picture(magic: bytes, words: np.ndarray) -> bytes:
+    """The bytes of a picture's file: the code's name, a checksum, a range coder's words."""
+    payload = words.astype("<u4").tobytes()
+    return _PICTURE.pack(magic, zlib.crc32(payload)) + payload
+
+
+def read_picture(magic: bytes, content: bytes) -> np.ndarray:
+    """The words of what `write_picture` returned.
+
+    Raises:
+        BitstreamError: these bytes are of no such file, or damaged.
+    """
+    if len(content) < _PICTURE.size or content[: len(magic)] != magic:
+        raise BitstreamError(f"these {len(content)} bytes are no picture of this code")
+    _, crc = _PICTURE.unpack_from(content)
+    payload = content[_PICTURE.size :]
+    if zlib.crc32(payload) != crc:
+        raise BitstreamError(f"these {len(content)} bytes are cut off or damaged")
+    return np.frombuffer(payload, dtype="<u4").astype(np.uint32)
 
 
 @contextmanager

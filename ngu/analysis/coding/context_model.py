@@ -127,18 +127,13 @@ class ContextModel(nn.Module):
 
     def exact(self) -> ExactContextModel:
         """The network on the grid."""
-
-        def on_grid(weight: Tensor, grid: float) -> Float64[np.ndarray, "..."]:
-            numbers = weight.detach().double().clamp(-_MOST, _MOST).numpy()
-            return np.rint(numbers * grid) / grid
-
         return ExactContextModel(
             self.dim,
-            on_grid((self.first * self.see).T, _WEIGHT_GRID),
-            on_grid(self.first_bias, _GRID),
-            on_grid((self.second * self.use).T, _WEIGHT_GRID),
-            on_grid((self.skip * self.direct).T, _WEIGHT_GRID),
-            on_grid(self.bias, _GRID),
+            exact_weights((self.first * self.see).T),
+            exact_weights(self.first_bias, _GRID),
+            exact_weights((self.second * self.use).T),
+            exact_weights((self.skip * self.direct).T),
+            exact_weights(self.bias, _GRID),
         )
 
 
@@ -208,3 +203,11 @@ class Reader:
 def on_grid(numbers: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
     """Numbers within +-64 as multiples of 2^-12."""
     return np.rint(np.clip(numbers, -_MOST, _MOST) * _GRID) / _GRID
+
+
+def exact_weights(
+    weight: Float[Tensor, "*shape"], grid: float = _WEIGHT_GRID
+) -> Float64[np.ndarray, "*shape"]:
+    """A trained weight within +-64 as multiples of one over the grid."""
+    numbers = weight.detach().double().clamp(-_MOST, _MOST).numpy()
+    return np.rint(numbers * grid) / grid

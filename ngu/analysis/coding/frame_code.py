@@ -10,8 +10,6 @@ Shapes: B pictures, r x c blocks, D coordinates, M numbers of the hyperprior.
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,14 +19,12 @@ from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
 from ngu.analysis.coding import bitstream
-from ngu.analysis.coding.bitstream import BitstreamError
 from ngu.analysis.coding.cells import Cells, quantise
 from ngu.analysis.coding.context_model import ExactContextModel
 from ngu.analysis.coding.digits import BASE, digit_tables
 from ngu.analysis.coding.frame_transform import FrameTransform, neighbours
 from ngu.analysis.coding.scores import Scores
 
-_HEAD = struct.Struct("<2sI")
 _MAGIC = b"Nf"
 MOST_CELLS = BASE * BASE
 """Both digits have as many values, so that a picture is coded by one call."""
@@ -79,6 +75,10 @@ class FrameCode:
         vqvae = self.transform.vqvae
         return vqvae.shown(vqvae.decode(self.transform.synthesise(coordinates)))
 
+    def approximate(self, pictures: UInt8[Tensor, "B ..."]) -> UInt8[Tensor, "B ..."]:
+        """What pictures are after they were written and read."""
+        return self.reconstruct(self.quantise(pictures)[1])
+
     def encode(self, pictures: UInt8[Tensor, "B ..."]) -> list[bytes]:
         """A file's bytes for each picture."""
         hyper, integers = self.quantise(pictures)
@@ -103,8 +103,7 @@ class FrameCode:
                 encoder.encode(int(cells.index(np.array([number]))[0]), own)
             encoder.encode(written.reshape(-1), family, odds.reshape(-1, BASE))
             bitstream.encode_excesses(encoder, self.cells, blocks.reshape(-1, dim))
-            payload = encoder.get_compressed().astype("<u4").tobytes()
-            files.append(_HEAD.pack(_MAGIC, zlib.crc32(payload)) + payload)
+            files.append(bitstream.write_picture(_MAGIC, encoder.get_compressed()))
         return files
 
     def decode(self, files: Sequence[bytes]) -> Int64[np.ndarray, "B r c D"]:
@@ -115,7 +114,8 @@ class FrameCode:
         """
         coders = bitstream.constriction().stream
         family = coders.model.Categorical(perfect=False)
-        decoders = [coders.queue.RangeDecoder(_words(content)) for content in files]
+        words = [bitstream.read_picture(_MAGIC, content) for content in files]
+        decoders = [coders.queue.RangeDecoder(each) for each in words]
         rows, columns = self.transform.grid
         batch, dim = len(files), len(self.cells)
         index = np.empty((batch, rows, columns, dim), dtype=np.int64)
@@ -159,7 +159,7 @@ class FrameCode:
         of_picture = bits.reshape(len(hyper), -1).sum(1)
         for cells, column in zip(self.hyper_cells, hyper.T, strict=True):
             of_picture -= np.log2(cells.probabilities[cells.index(column)])
-        return of_picture + 8 * _HEAD.size
+        return of_picture + bitstream.PICTURE_HEADER_BITS
 
     def _decoded_hyper(self, decoder: object) -> Int64[np.ndarray, " M"]:
         categorical = bitstream.constriction().stream.model.Categorical
@@ -216,13 +216,3 @@ def _digits(
         for decoder, odds in zip(decoders, tables, strict=True)
     ]
     return np.array(found, dtype=np.int64)
-
-
-def _words(content: bytes) -> np.ndarray:
-    if len(content) < _HEAD.size or content[:2] != _MAGIC:
-        raise BitstreamError(f"these {len(content)} bytes are no coded picture")
-    _, crc = _HEAD.unpack_from(content)
-    payload = content[_HEAD.size :]
-    if zlib.crc32(payload) != crc:
-        raise BitstreamError(f"these {len(content)} bytes are cut off or damaged")
-    return np.frombuffer(payload, dtype="<u4").astype(np.uint32)

@@ -1,6 +1,7 @@
 """Trains a codec of pictures in the three stages of Generative Latent Coding.
 
-Source: Jia et al. (CVPR 2024). I: the autoencoder `ngu.world.vq_vae`. II: on its frozen features,
+Source: Jia et al. (CVPR 2024). I: the autoencoder `ngu.world.vq_vae`; besides, a model of its words
+that makes a codec of it (`ngu.analysis.coding.word_code`). II: on its frozen features,
 transform, hyperprior and context model by rate and distortion of the features, with a predictor of
 the code words. III: all of it together by rate and distortion of the pictures.
 
@@ -27,6 +28,7 @@ from ngu.analysis.coding.frame_code import MOST_CELLS, FrameCode
 from ngu.analysis.coding.frame_transform import HYPER, FrameTransform, neighbours
 from ngu.analysis.coding.learning import EXCHANGE
 from ngu.analysis.coding.training_table import Table
+from ngu.analysis.coding.word_code import WordCode, WordModel
 from ngu.precision import autocast, resolve_precision
 from ngu.seeding import Seeds
 from ngu.world.vq_vae import VQVAE
@@ -44,16 +46,20 @@ class FrameLearningConfig:
 
     dim: int = 48
     """Coordinates of a block."""
-    steps: tuple[float, ...] = (0.2, 0.4, 0.8, 1.6)
+    steps: tuple[float, ...] = (0.4, 0.8, 1.6, 3.2)
     """Of the quantiser, where pixels are 0 to 1 and the transform begins orthonormal."""
     batch_size: int = 4
     """Pictures in an update."""
     learning_rate: float = 1e-3
     """Adam's highest step size."""
+    word_learning_rate: float = 3e-3
+    """The same of the words' model."""
     joint_learning_rate: float = 2e-4
     """The same in stage III, where all is near its place already."""
     autoencoder: int = 300
     """Updates of stage I, of twice as many pictures."""
+    words: int = 600
+    """Updates of the words' model, of twice as many pictures; they are fast."""
     transform: int = 250
     """Updates of stage II."""
     joint: int = 150
@@ -95,16 +101,35 @@ class FrameLearning:
         blocks = math.prod(self.transform.grid)
         extra = 4 * self.config.dim + HYPER + blocks + 1
         self.model = ContextModel(self.config.dim, extra, generator=weights)
+        self.word_model = WordModel(self.vqvae.places, self.vqvae.config.words, generator=weights)
         self.hyper_log_scale = nn.Parameter(torch.full((HYPER,), math.log(0.3)))
         self._tables: list[Table] = []
 
     def autoencoder(self) -> Iterator[float]:
         """Stage I; yields the loss of each update."""
+        config = self.config
         some = self._pictures[:: max(1, len(self._pictures) // _COUNTED)]
         self.vqvae.begin(some, generator=self._generator)
+        weights = list(self.vqvae.parameters())
         yield from self._updates(
-            self.config.autoencoder, list(self.vqvae.parameters()), self.vqvae.loss, times=2
+            config.autoencoder, weights, self.vqvae.loss, size=2 * config.batch_size
         )
+        with torch.no_grad():
+            parts = self._pictures.split(_AT_ONCE)
+            words = torch.cat([self.vqvae.snap(self.vqvae.encode(part)).chosen for part in parts])
+        self.word_model.begin(words)
+        yield from self._updates(
+            config.words,
+            list(self.word_model.parameters()),
+            self._word_loss,
+            config.word_learning_rate,
+            2 * config.batch_size,
+            of=words,
+        )
+
+    def word_code(self) -> WordCode:
+        """The codec of words after stage I."""
+        return WordCode(copy.deepcopy(self.vqvae), self.word_model.exact())
 
     def transforms(self) -> Iterator[float]:
         """Stage II; yields the loss of each update."""
@@ -153,6 +178,7 @@ class FrameLearning:
         return {
             "transform": self.transform.state_dict(),
             "model": self.model.state_dict(),
+            "words": self.word_model.state_dict(),
             "hyper_log_scale": self.hyper_log_scale.detach(),
             "generator": self._generator.get_state(),
         }
@@ -161,6 +187,7 @@ class FrameLearning:
         """Take back what :meth:`state_dict` returned, for the same pictures."""
         self.transform.load_state_dict(state["transform"])
         self.model.load_state_dict(state["model"])
+        self.word_model.load_state_dict(state["words"])
         self.hyper_log_scale.data.copy_(state["hyper_log_scale"])
         self._generator.set_state(state["generator"])
         self._tables = []
@@ -175,24 +202,31 @@ class FrameLearning:
         weights: list[nn.Parameter],
         loss: Callable[[Tensor], Tensor],
         rate: float | None = None,
-        times: int = 1,
+        size: int | None = None,
+        of: Tensor | None = None,
     ) -> Iterator[float]:
-        size = times * self.config.batch_size
+        size = self.config.batch_size if size is None else size
+        of = self._pictures if of is None else of
         rate = self.config.learning_rate if rate is None else rate
         optimiser = torch.optim.Adam(weights, lr=rate, betas=(0.9, 0.99))
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, rate, total_steps=count + 1, pct_start=0.1
         )
         for _ in range(count):
-            rows = torch.randint(len(self._pictures), (size,), generator=self._generator)
+            rows = torch.randint(len(of), (size,), generator=self._generator)
             with autocast("cpu", self._dtype):
-                value = loss(self._pictures[rows])
+                value = loss(of[rows])
             optimiser.zero_grad(set_to_none=True)
             value.backward()
             nn.utils.clip_grad_norm_(weights, 10.0)
             optimiser.step()
             schedule.step()
             yield value.item()
+
+    def _word_loss(self, words: Tensor) -> Tensor:
+        """Bits of a place's word."""
+        logits = self.word_model(words)
+        return functional.cross_entropy(logits.flatten(0, 1), words.flatten()) / math.log(2)
 
     def _hard_loss(self, pictures: Tensor) -> Tensor:
         """Bits of a block as it is written."""

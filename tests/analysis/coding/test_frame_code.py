@@ -8,7 +8,7 @@ from ngu.analysis.coding.frame_transform import neighbours
 from ngu.world.vq_vae import VQVAE, VQVAEConfig
 
 SMALL = FrameLearningConfig(
-    dim=6, steps=(0.2, 0.8), autoencoder=4, transform=4, joint=4, adapted=30
+    dim=6, steps=(0.2, 0.8), autoencoder=4, words=4, transform=4, joint=4, adapted=30
 )
 
 
@@ -82,5 +82,5 @@ def test_damaged_files_get_a_sentence(learning):
     (file,) = code.encode(torch.from_numpy(screens(1)))
     with pytest.raises(BitstreamError, match="cut off or damaged"):
         code.decode([file[:-1]])
-    with pytest.raises(BitstreamError, match="no coded picture"):
+    with pytest.raises(BitstreamError, match="no picture of this code"):
         code.decode([b"\x89PNG" + file])
