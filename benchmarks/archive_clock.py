@@ -1,11 +1,11 @@
-"""What slices of time are worth to an archive, on errands that a clock cuts short.
+"""What levels of score are worth to an archive, on errands that a clock cuts short.
 
     python benchmarks/archive_clock.py
 
 The corners of a square of 12 x 12 places pay 10, 15, 20 and 25 points, once each; every fifth
 diagonal pays something small at each step on it; the episode is truncated after 60 or 70 steps, and
 all corners take 45. An observation shows the place alone. Prints the best score after so many steps
-of 16 environments, with the best state of each place alone and with those in slices of time.
+of 16 environments, with the best state of each place alone and with the fastest of each level.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ class Errands(VectorizedEnv):
         return observations
 
 
-def best_score(max_steps: int, small: float, seed: int, steps: int, slices: bool) -> float:
+def best_score(max_steps: int, small: float, seed: int, steps: int, levels: bool) -> float:
     """The highest score among the steps of 16 environments."""
     config = ArchiveConfig(explore_steps=20, repeat_probability=0.8)
     envs = ReturningEnvs(Errands(16, max_steps, small), config=config, seed=seed)
-    if not slices:
+    if not levels:
         envs.archive.time_ran_out = lambda length: False
     agent = ArchiveAgent(
         envs.single_action_space,
@@ -91,13 +91,13 @@ def main() -> None:
     known = parser.parse_args()
     for max_steps in (70, 60):
         for seed in range(known.seeds):
-            alone, sliced = (
-                best_score(max_steps, known.small, seed, known.steps, slices)
-                for slices in (False, True)
+            alone, levelled = (
+                best_score(max_steps, known.small, seed, known.steps, levels)
+                for levels in (False, True)
             )
             print(
                 f"{max_steps} steps, seed {seed}: {alone:.2f} with the best state of a place, "
-                f"{sliced:.2f} with slices of time",
+                f"{levelled:.2f} with the fastest of each level",
                 flush=True,
             )
 

@@ -5,38 +5,21 @@ Source: Ecoffet et al., "First return, then explore" (arXiv 2004.12919), algorit
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int
 
 from ngu.seeding import Seeds
+from ngu_agents.archive.clock import Clock, Reached
 from ngu_agents.archive.novelty import Visited, VisitSample
 from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_agents.archive.trajectories import Trajectories
 from ngu_agents.sum_tree import SumTree
 
 _FIRST_CAPACITY = 1024
-# Once time has been seen to run out it is divided into so many slices.
-_SLICES = 8
-_ENDLESS = 1 << 62
 # All novelties are computed anew when there are so many times more visits.
 _REFRESH_GROWTH = 1.05
-
-
-class Reached(NamedTuple):
-    """A state, and the way there."""
-
-    score: float
-    """Sum of rewards on the way."""
-    length: int
-    """Steps on the way."""
-    node: int
-    """Of the trajectory."""
-
-    def improves(self, other: Reached | None) -> bool:
-        """Whether its score is higher, or equal and its way shorter; any improves on none."""
-        return other is None or (self.score, -self.length) > (other.score, -other.length)
 
 
 class Archive:
@@ -45,8 +28,8 @@ class Archive:
     A cell is drawn in proportion to its rarity, 1 / sqrt(visits), times a power of its novelty.
 
     Once time has been seen to run out, a state reached early may lead further than one with a
-    higher score and no time left. From then on a name has a cell in each slice of time in which
-    more was reached than in those before.
+    higher score and no time left. From then on scores count in levels, and a name has a cell for
+    each level that takes longer than those below it, with the state reached in the fewest steps.
 
     Args:
         memory: bytes of snapshots that are held in memory.
@@ -66,9 +49,9 @@ class Archive:
         self.trajectories = Trajectories()
         self.snapshots = SnapshotStore(memory, spill_folder)
         self._novelty_power = novelty_power
-        self._slice_steps = _ENDLESS
+        self._clock = Clock()
         self._names: list[bytes] = []
-        self._cells_of: dict[bytes, list[int]] = {}  # in the order of slices, and so of scores
+        self._cells_of: dict[bytes, list[int]] = {}  # in the order of lengths, and so of levels
         self._columns = {
             "score": np.zeros(_FIRST_CAPACITY),
             "length": np.zeros(_FIRST_CAPACITY, np.int64),
@@ -78,7 +61,7 @@ class Archive:
         }
         self._embeddings = np.zeros((_FIRST_CAPACITY, 0), np.float32)
         self._tree = SumTree(_FIRST_CAPACITY)
-        self._ended: Reached | None = None
+        self._noted: Reached | None = None
         self._sample = VisitSample(Seeds(seed).numpy("archive visits"))
         self._visited: Visited | None = None
         self._refresh_at = 1.0
@@ -93,43 +76,50 @@ class Archive:
             raise AttributeError(name)
         return columns[name][: len(self)]
 
+    @property
+    def highest(self) -> float:
+        """The highest score so far, in a cell or noted."""
+        return self._clock.highest
+
     def find(self, name: bytes, score: float, length: int) -> int | None:
         """The cell that a state counts as, reached so; None where it would be a new one.
 
-        That is the one of its slice of time, or of an earlier slice and with no less a score.
+        Once time counts that is the one of its level, or of a higher level and as early.
         """
-        scores, lengths = self._columns["score"], self._columns["length"]
-        piece = length // self._slice_steps
-        for cell in self._cells_of.get(name, ()):
-            at = lengths[cell] // self._slice_steps
-            if at == piece or (at < piece and scores[cell] >= score):
-                return cell
+        cells = self._cells_of.get(name, ())
+        if not self._clock.counts:
+            return cells[0] if cells else None
+        level = self._clock.level(score)
+        for cell in cells:
+            at = self._clock.level(self._columns["score"][cell])
+            if at >= level:
+                return cell if at == level or self._columns["length"][cell] <= length else None
         return None
 
     def __getitem__(self, cell: int) -> Reached:
         """The best state of a cell."""
-        columns = self._columns
-        return Reached(
-            float(columns["score"][cell]), int(columns["length"][cell]), int(columns["node"][cell])
-        )
+        return Reached(*(self._columns[name][cell].item() for name in Reached._fields))
 
     def improves(self, name: bytes, score: float, length: int) -> bool:
-        """Whether a cell is new, or reached with a higher score or in fewer steps than before."""
+        """Whether a state so reached is better than its cell's, or its cell a new one."""
         cell = self.find(name, score, length)
-        return Reached(score, length, 0).improves(None if cell is None else self[cell])
+        before = None if cell is None else self[cell]
+        return self._clock.improves(Reached(score, length, 0), before)
 
     def time_ran_out(self, length: int) -> bool:
         """Take note that an episode ended for want of time; whether that was not known yet."""
-        if self._slice_steps < _ENDLESS:
+        if self._clock.counts:
             return False
-        self._slice_steps = -(-length // _SLICES)
-        self._refresh_at = 0.0
+        self._clock.ran_out(length)
+        self._order()
         return True
 
-    def end(self, reached: Reached) -> None:
-        """Take note of how an episode terminated, where there is nothing to set out from."""
-        if reached.improves(self._ended):
-            self._ended = reached
+    def note(self, reached: Reached) -> None:
+        """Take note of a state that there is no setting out from, in case it is the best."""
+        if reached.improves(self._noted):
+            self._noted = reached
+        if self._clock.reached(reached.score):
+            self._order()
 
     def put(
         self,
@@ -150,21 +140,23 @@ class Archive:
             OSError: there is no place for the snapshot; nothing changed.
         """
         cell = self.find(name, reached.score, reached.length)
-        cells = self._cells_of.get(name, [])
-        later = (reached.length // self._slice_steps + 1) * self._slice_steps
+        cells, level = self._cells_of.get(name, []), self._clock.level
         needless = [
             other
             for other in cells
-            if self.length[other] >= later and self.score[other] <= reached.score
+            if other != cell
+            and self.length[other] >= reached.length
+            and level(self.score[other]) <= level(reached.score)
         ]
         if cell is None:
             cell = needless.pop() if needless else len(self)
+        before = self[cell] if cell < len(self) else reached
         if cell == len(self._columns["score"]):
             self._grow()
         self.snapshots[cell] = snapshot
         if cell == len(self):
             self._names.append(name)
-        for column, value in zip(("score", "length", "node"), reached, strict=True):
+        for column, value in reached._asdict().items():
             self._columns[column][cell] = value
         kept = {cell, *cells} - set(needless)
         self._cells_of[name] = sorted(kept, key=lambda other: self.length[other])
@@ -176,6 +168,10 @@ class Archive:
         self._embeddings[cell] = embedding
         if self._novelty_power:
             self._changed.add(cell)
+        if before.score > reached.score:
+            self.note(before)
+        if self._clock.reached(reached.score):
+            self._order()
 
     def visit(
         self,
@@ -190,8 +186,9 @@ class Archive:
             if self._sample.count >= self._refresh_at:
                 self._refresh_at = self._sample.count * _REFRESH_GROWTH
                 embeddings = self._embeddings[self._sample.cells]
-                slices = self._sample.lengths // self._slice_steps
-                self._visited = Visited(embeddings, self._sample.scores.copy(), slices)
+                levels = self._clock.level(self._sample.scores).copy()
+                slices = self._clock.slice_of(self._sample.lengths)
+                self._visited = Visited(embeddings, levels, slices)
                 self._changed.update(range(len(self)))
             cells = np.union1d(cells, self._compare())
         self._weigh(cells)
@@ -203,14 +200,15 @@ class Archive:
         if self._visited is not None:
             self._columns["novelty"][changed] = self._visited.novelty_of(
                 self._embeddings[changed],
-                self.score[changed],
-                self.length[changed] // self._slice_steps,
+                self._clock.level(self.score[changed]),
+                self._clock.slice_of(self.length[changed]),
             )
         return changed
 
     def _weigh(self, cells: Int[np.ndarray, " K"]) -> None:
         cells = cells[self.visits[cells] > 0]
         factors = self.novelty[cells] ** self._novelty_power
+        factors *= self._clock.slices_left(self.length[cells])
         self._tree.set(cells, factors / np.sqrt(self.visits[cells]))
 
     def choose(self, count: int, generator: np.random.Generator) -> Int[np.ndarray, " K"]:
@@ -228,24 +226,22 @@ class Archive:
         They are evenly spaced in the order of scores and, where these are equal, of steps.
         """
         score, length = self.score, self.length
-        if self._ended is not None:
-            score, length = (
-                np.append(score, self._ended.score),
-                np.append(length, self._ended.length),
-            )
+        if self._noted is not None:
+            score = np.append(score, self._noted.score)
+            length = np.append(length, self._noted.length)
         enough = np.flatnonzero(score >= score.max() - abs(score.max()) / 2)
         order = enough[np.lexsort((length[enough], -score[enough]))]
         ranks = np.unique(np.linspace(0, len(order) - 1, count).astype(np.int64))
         chosen = order[ranks].tolist()
-        return [self[cell] if cell < len(self) else cast(Reached, self._ended) for cell in chosen]
+        return [self[cell] if cell < len(self) else cast(Reached, self._noted) for cell in chosen]
 
     def compact(self, nodes: Int[np.ndarray, " E"]) -> Int[np.ndarray, " E"]:
         """Drop trajectories that lead to no cell and none of these nodes; their new numbers."""
-        ended = [] if self._ended is None else [self._ended.node]
-        numbers = self.trajectories.keep(np.concatenate((self.node, nodes, ended)).astype(np.int64))
+        noted = [] if self._noted is None else [self._noted.node]
+        numbers = self.trajectories.keep(np.concatenate((self.node, nodes, noted)).astype(np.int64))
         self._columns["node"][: len(self)] = numbers[self.node]
-        if self._ended is not None:
-            self._ended = self._ended._replace(node=int(numbers[self._ended.node]))
+        if self._noted is not None:
+            self._noted = self._noted._replace(node=int(numbers[self._noted.node]))
         return numbers[nodes]
 
     def regroup(
@@ -256,7 +252,7 @@ class Archive:
     ) -> Int[np.ndarray, " C"]:
         """Let names fall together: of each group stays the best state, and all visits.
 
-        Once time counts, those in each slice of it.
+        Once time counts, that of each level.
 
         Args:
             groups: the new number of each of the N names, in the order in which they came.
@@ -270,35 +266,40 @@ class Archive:
             OSError: there is no place for the snapshots.
         """
         numbers = {name: number for number, name in enumerate(self._cells_of)}
-        slices = self.length // self._slice_steps
-        places = groups[[numbers[name] for name in self._names]], slices
+        timed = self._clock.counts
+        levels = self._clock.level(self.score) if timed else np.zeros(len(self))
+        places = groups[[numbers[name] for name in self._names]], levels
         (kept, _), cells = np.unique(np.stack(places), axis=1, return_inverse=True)
-        order = np.lexsort((self.length, -self.score, cells))
+        if timed:
+            self.note(self.best)
+        ways = (-self.score, self.length) if timed else (self.length, -self.score)
+        order = np.lexsort((*ways, cells))
         _, firsts = np.unique(cells[order], return_index=True)
         best = order[firsts]
         visits = np.bincount(cells, weights=self.visits)
         self.snapshots = self.snapshots.of(best.tolist())
-        self._names = [names[group] for group in kept.tolist()]
+        self._names = [names[int(group)] for group in kept]
         for values in self._columns.values():
             values[: len(self)] = values[best]
         self.visits[:] = visits
-        self._embeddings[: len(self)] = embeddings[kept]
+        self._embeddings[: len(self)] = embeddings[kept.astype(np.int64)]
         self._sample.regroup(cells)
         self._changed.clear()
-        self._refresh_at = 0.0
-        self._tree = SumTree(self._tree.capacity)
         self._order()
         return cells
 
     def _order(self) -> None:
-        """Find each name's cells; one with no higher score than an earlier one is drawn no more."""
+        """Find each name's cells; one of no higher level than an earlier one is drawn no more."""
+        self._refresh_at = 0.0
         self._cells_of = {name: [] for name in self._names}
-        for cell in np.argsort(self.length, kind="stable").tolist():
+        levels = self._clock.level(self.score)
+        for cell in np.lexsort((-levels, self.length)).tolist():
             cells = self._cells_of[self._names[cell]]
-            if not cells or self.score[cell] > self.score[cells[-1]]:
+            if not cells or levels[cell] > levels[cells[-1]]:
                 cells.append(cell)
             else:
                 self._columns["visits"][cell] = 0
+        self._tree = SumTree(self._tree.capacity)
         self._weigh(np.arange(len(self)))
 
     def state_dict(self) -> dict[str, Any]:
@@ -307,8 +308,8 @@ class Archive:
         visited = self._visited
         return {
             "names": names.reshape(len(self), -1),
-            "slice_steps": self._slice_steps,
-            "ended": None if self._ended is None else tuple(self._ended),
+            "clock": self._clock.state_dict(),
+            "noted": None if self._noted is None else tuple(self._noted),
             "columns": {name: values[: len(self)] for name, values in self._columns.items()},
             "snapshots": self.snapshots.state_dict(),
             "trajectories": self.trajectories.state_dict(),
@@ -323,8 +324,8 @@ class Archive:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
         self._names = [name.tobytes() for name in state["names"]]
-        self._slice_steps = state["slice_steps"]
-        self._ended = None if state["ended"] is None else Reached(*state["ended"])
+        self._clock.load_state_dict(state["clock"])
+        self._noted = None if state["noted"] is None else Reached(*state["noted"])
         while len(self._columns["score"]) < len(self):
             self._grow()
         for name, values in state["columns"].items():
@@ -336,9 +337,9 @@ class Archive:
         self._embeddings[: len(self)] = state["embeddings"]
         self._sample.load_state_dict(state["sample"])
         self._visited = None if state["visited"] is None else Visited(*state["visited"])
-        self._refresh_at = state["refresh_at"]
         self._changed.clear()
         self._order()
+        self._refresh_at = state["refresh_at"]
 
     def _grow(self) -> None:
         for name, values in self._columns.items():

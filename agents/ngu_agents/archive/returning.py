@@ -13,8 +13,9 @@ from gymnasium.spaces import Discrete
 from gymnasium.vector import VectorEnv, VectorWrapper
 
 from ngu.seeding import Seeds, generator_state, set_generator_state
-from ngu_agents.archive.archive import Archive, Reached
+from ngu_agents.archive.archive import Archive
 from ngu_agents.archive.cells import Cells, DownscaledCells
+from ngu_agents.archive.clock import Reached
 from ngu_agents.archive.config import ReturningConfig
 from ngu_agents.archive.latent import LatentCells
 from ngu_agents.archive.snapshots import SnapshotStore
@@ -142,8 +143,10 @@ class ReturningEnvs(VectorWrapper):
         hurt = info.get("lives", self._lives) < self._lives
         died = terminated | truncated | hurt
         self._remember(observation, exploring & ~died)
-        for env in np.flatnonzero(exploring & terminated).tolist():
-            self.archive.end(self._reached(env))
+        # Where a game terminated there is no state; one with less time left may be none's best.
+        missed = terminated | (self._score > self.archive.highest)
+        for env in np.flatnonzero(exploring & missed).tolist():
+            self.archive.note(self._reached(env))
         out_of_time = exploring & (truncated | (terminated & ~hurt & ("lives" in info)))
         if out_of_time.any():
             self._anew |= self.archive.time_ran_out(int(self._length[out_of_time].max()))

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from ngu_agents.archive.archive import Archive, Reached
+from ngu_agents.archive.archive import Archive
+from ngu_agents.archive.clock import Reached
 from ngu_agents.archive.config import ArchiveConfig
 from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_agents.archive.trajectories import NO_PARENT, Trajectories
@@ -71,28 +72,60 @@ def put(archive, name, score, length):
 
 
 def test_what_is_reached_early_stays_beside_a_higher_score():
-    archive = in_time((b"a", 50.0, 350))
-    assert archive.improves(b"a", 20.0, 250)  # less, but a slice earlier
-    assert not archive.improves(b"a", 20.0, 300)  # in the same slice
-    assert archive.improves(b"a", 50.0, 349)
-    assert archive.improves(b"a", 51.0, 799)
-    assert not archive.improves(b"a", 50.0, 799)
+    archive = in_time((b"a", 50.0, 350))  # levels of 4 points
+    assert archive.improves(b"a", 20.0, 349)  # less, but earlier
+    assert not archive.improves(b"a", 20.0, 350)
+    assert archive.improves(b"a", 48.0, 349)  # of the same level
+    assert not archive.improves(b"a", 51.9, 351)
+    assert archive.improves(b"a", 51.9, 350)
+    assert archive.improves(b"a", 52.0, 799)
     early, late = put(archive, b"a", 20.0, 250), put(archive, b"a", 60.0, 500)
     assert [early, late] == [1, 2]
-    assert archive.find(b"a", 19.0, 700) == early
-    assert archive.find(b"a", 50.0, 700) == 0
-    assert archive.find(b"a", 60.0, 700) == archive.find(b"a", 55.0, 599) == late
-    assert archive.find(b"a", 61.0, 700) is archive.find(b"a", -5.0, 99) is None
+    assert archive.find(b"a", 17.0, 700) == early
+    assert archive.find(b"a", 17.0, 249) is None
+    assert archive.find(b"a", 50.0, 100) == archive.find(b"a", 51.9, 700) == 0
+    assert archive.find(b"a", 54.0, 499) is archive.find(b"a", 70.0, 700) is None
+    assert archive.find(b"a", 54.0, 500) == archive.find(b"a", 61.9, 900) == late
     assert archive.best == (60.0, 500, 0)
 
 
-def test_what_is_reached_with_less_and_later_is_drawn_no_more():
-    archive = in_time((b"a", 10.0, 150), (b"b", 0.0, 0))
+def test_the_highest_score_is_remembered_where_a_faster_way_took_its_place():
+    archive = in_time((b"a", 51.0, 350), (b"b", 0.0, 0))
+    put(archive, b"a", 49.0, 300)
+    assert archive[0] == (49.0, 300, 0)
+    archive.note(Reached(50.5, 20, 0))
+    for one in (archive, Archive(memory=99)):
+        one.load_state_dict(archive.state_dict())
+        assert one.best == (51.0, 350, 0)
+        assert one.highest == 51.0
+
+
+def test_levels_widen_with_the_highest_score():
+    archive = in_time((b"a", 47.0, 350), (b"b", 50.0, 0))
+    put(archive, b"a", 33.0, 300)
+    put(archive, b"a", -2.0, 200)
+    assert archive.find(b"a", 47.0, 400) == 0
+    put(archive, b"b", 128.0, 500)  # levels of 16 points: 33 and 47 fall together
+    assert archive.find(b"a", 47.0, 400) == 2
+    assert archive.find(b"a", 15.0, 400) == archive.find(b"a", -15.0, 100) == 3
+    drawn = np.bincount(archive.choose(4000, np.random.default_rng(0)), minlength=5)
+    assert (drawn > 0).tolist() == [False, True, True, True, True]
+
+
+def test_where_nothing_was_gained_each_score_is_a_level():
+    archive = in_time((b"a", -5.0, 350))
+    assert archive.improves(b"a", -4.0, 800)
+    assert archive.improves(b"a", -6.0, 349)
+    assert not archive.improves(b"a", -6.0, 350)
+
+
+def test_what_is_reached_with_less_and_no_earlier_is_drawn_no_more():
+    archive = in_time((b"a", 10.0, 150), (b"b", 50.0, 800))
     for score, length in ((20.0, 250), (30.0, 350), (40.0, 450)):
         put(archive, b"a", score, length)
-    assert put(archive, b"a", 30.0, 199) == 0  # makes those of 20 and 30 needless
+    assert put(archive, b"a", 30.0, 149) == 3  # makes those of 10 and 20 needless
     drawn = np.bincount(archive.choose(4000, np.random.default_rng(0)), minlength=5)
-    assert (drawn > 0).tolist() == [True, True, False, False, True]
+    assert (drawn > 0).tolist() == [False, True, False, True, True]
     assert put(archive, b"a", 50.0, 99) == 4  # takes the place of one of two
     for one in (archive, Archive(memory=99)):
         one.load_state_dict(archive.state_dict())
@@ -100,6 +133,12 @@ def test_what_is_reached_with_less_and_later_is_drawn_no_more():
         assert one.find(b"a", 60.0, 500) is None
         drawn = np.bincount(one.choose(4000, np.random.default_rng(0)), minlength=5)
         assert (drawn > 0).tolist() == [False, True, False, False, True]
+
+
+def test_what_has_more_time_left_is_drawn_more():
+    archive = in_time((b"a", 50.0, 99), (b"b", 50.0, 100), (b"c", 50.0, 699), (b"d", 50.0, 900))
+    drawn = np.bincount(archive.choose(18000, np.random.default_rng(0)))
+    np.testing.assert_allclose(drawn, [8000, 7000, 2000, 1000], atol=2)
 
 
 def test_visits_that_came_later_leave_a_cell_new():
@@ -112,32 +151,33 @@ def test_visits_that_came_later_leave_a_cell_new():
 
 
 def test_names_that_fall_together_keep_what_is_early():
-    archive = in_time((b"a", 50.0, 350), (b"b", 40.0, 150), (b"c", 60.0, 399), (b"d", 1.0, 550))
+    archive = in_time((b"a", 48.0, 350), (b"b", 40.0, 150), (b"c", 50.0, 399), (b"d", 1.0, 550))
     visit(archive, 0, 0, 2)
     cells = archive.regroup(np.array([1, 1, 1, 0]), [b"x", b"y"], np.zeros((2, 2), np.float32))
     assert cells.tolist() == [2, 1, 2, 0]
-    assert [archive[cell][:2] for cell in range(3)] == [(1.0, 550), (40.0, 150), (60.0, 399)]
+    assert [archive[cell][:2] for cell in range(3)] == [(1.0, 550), (40.0, 150), (48.0, 350)]
     assert archive.visits.tolist() == [1, 1, 5]
     assert archive.find(b"y", 40.0, 300) == 1
-    assert archive.find(b"y", 45.0, 300) == archive.find(b"y", 60.0, 700) == 2
-    assert archive.find(b"y", 61.0, 700) is None
+    assert archive.find(b"y", 45.0, 400) == archive.find(b"y", 50.0, 700) == 2
+    assert archive.find(b"y", 45.0, 300) is archive.find(b"y", 52.0, 700) is None
+    assert archive.best == (50.0, 399, 0)
     assert archive.snapshots[1] == b"bb"
 
 
 def test_the_best_cell():
     archive = archive_of((b"a", 1.0, 9), (b"b", 3.0, 8), (b"c", 3.0, 7), (b"d", 2.0, 1))
     assert archive.best == archive[2] == (3.0, 7, 0)
-    archive.end(Reached(3.0, 7, 0))  # no better
-    assert archive.best is not archive._ended
+    archive.note(Reached(3.0, 7, 0))  # no better
+    assert archive.best is not archive._noted
     for worse in (Reached(5.0, 40, 0), Reached(5.0, 41, 0), Reached(4.0, 1, 0)):
-        archive.end(worse)
+        archive.note(worse)
     assert archive.best == (5.0, 40, 0)
 
 
 def test_good_cells_are_evenly_spaced():
     ways = [(bytes([i]), float(i // 2), 9 - i % 2) for i in range(20)]  # scores 0 0 1 1 ... 9 9
     archive = archive_of(*ways)
-    archive.end(Reached(9.5, 3, 0))
+    archive.note(Reached(9.5, 3, 0))
     eleven = archive.best_ones(100)  # half of 9.5 and more, and the end
     assert [one.score for one in eleven] == [9.5, 9, 9, 8, 8, 7, 7, 6, 6, 5, 5]
     assert [one.length for one in eleven] == [3, *[8, 9] * 5]

@@ -2,7 +2,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from ngu_agents.archive.archive import Archive, Reached
+from ngu_agents.archive.archive import Archive
+from ngu_agents.archive.clock import Reached
 from ngu_agents.archive.latent import LatentCells, _cover, name_of
 from ngu_agents.archive.trajectories import NO_PARENT
 
