@@ -48,9 +48,6 @@ class EmbeddingData:
 
     embeddings: Float32[np.ndarray, "N D"]
     """Finite."""
-    stds: Float32[np.ndarray, "N D"] | None = None
-    """Standard deviations of the posteriors of a variational autoencoder, above 0, where the
-    embeddings are their means; None: they are not."""
     episodes: Int64[np.ndarray, " N"] | None = None
     """Episode of each state; None: not known. States of an episode stand together."""
     steps: Int64[np.ndarray, " N"] | None = None
@@ -64,6 +61,9 @@ class EmbeddingData:
     """As the episodic memory had them; None: not recorded."""
     frames: Frames | None = None
     """Pictures; None: not recorded."""
+    stds: Float32[np.ndarray, "N D"] | None = None
+    """Standard deviations of the posteriors of a variational autoencoder, above 0, where the
+    embeddings are their means; None: they are not."""
     source: str = "array"
     """What they were read from."""
     rows: int = 0
