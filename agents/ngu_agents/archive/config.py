@@ -1,4 +1,4 @@
-"""Settings of the archive and of how is explored from it."""
+"""Settings of the archive and of who explores from it."""
 
 from __future__ import annotations
 

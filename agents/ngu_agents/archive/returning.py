@@ -231,7 +231,7 @@ class ReturningEnvs(VectorWrapper):
             return {}
         return {
             "cells": len(self.archive),
-            "score_best": self.archive.best.score,
+            "score_best": self.archive.highest,
             "archive_gb": self.archive.snapshots.nbytes / 1e9,
         }
 

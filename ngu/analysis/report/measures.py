@@ -84,7 +84,9 @@ def measure(data: EmbeddingData, seed: int, tell: Callable[[str, float], None]) 
         progress=lambda share: tell("bits and redundancy", share),
     )
     tell("probes", 0.0)
-    pictures = None if data.frames is None else data.frames.contents()
+    pictures = None
+    if data.frames is not None and data.episodes is not None:
+        pictures = data.frames.contents()
     linear, network = (_probed(data, kind, seed, pictures) for kind in ("linear", "mlp"))
     tell("which dimension knows what", 0.0)
     told = knowledge(data.embeddings, data.labels)
