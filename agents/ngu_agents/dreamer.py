@@ -27,11 +27,11 @@ from ngu_agents.dreamer_learning import DreamerLearner
 from ngu_agents.dreamer_network import make_behaviour
 from ngu_agents.imagined_novelty import (
     ImaginedReward,
-    LatentDisagreement,
     PredictedNovelty,
     RememberedLatents,
     RememberedNovelty,
 )
+from ngu_agents.latent_disagreement import LatentDisagreement
 from ngu_agents.latent_memory import LatentFollower
 from ngu_agents.one_core_threads import one_core_threads, usable_cores
 from ngu_agents.replay import SequenceReplay

@@ -31,7 +31,7 @@ from ngu.world.rssm import State
 from ngu_agents.base import Figures
 from ngu_agents.dreamer_config import DreamerConfig
 from ngu_agents.dreamer_network import Behaviour
-from ngu_agents.imagined_novelty import Dreamt, ImaginedReward, Replayed
+from ngu_agents.imagined_novelty import Dreamt, ImaginedReward, Passed, Replayed
 from ngu_agents.imagined_returns import ReturnRange, lambda_returns
 from ngu_agents.sequence_batch import SequenceBatch
 
@@ -256,7 +256,9 @@ class DreamerLearner:
             rewards = {"ext": model.expected_reward(reached)}
             values = {name: critic(features) for name, critic in self._critics().items()}
         if self.imagined is not None:
-            dreamt = Dreamt(features, imagined.actions, np.tile(shard.envs, count))
+            passed = passed_before(modelled.features, shard.first[self._context - 1 :], chosen)
+            envs = np.tile(shard.envs, count)
+            dreamt = Dreamt(features, imagined.actions, envs, passed)
             rewards["int"] = self.imagined.pay(dreamt)
         returns = {
             name: lambda_returns(
@@ -380,6 +382,23 @@ class DreamerLearner:
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self._device)
+
+
+def passed_before(
+    features: Float[Tensor, "P B S"], first: Bool[Tensor, "P B"], starts: Int[Tensor, " C"]
+) -> Passed:
+    """What the replayed sequences passed in an episode before imagination begins.
+
+    Args:
+        features: of P states, the one before the first that imagination may begin in included.
+        first: the state is the first of its episode.
+        starts: where it begins, the same in all sequences; 0 is the second of these states.
+    """
+    episode = first.cumsum(0)
+    times = torch.arange(len(first), device=first.device)
+    earlier = times.unsqueeze(1) < starts + 1
+    same = episode.unsqueeze(1) == episode[starts + 1]
+    return Passed(features, (earlier.unsqueeze(-1) & same).flatten(1))
 
 
 @torch.no_grad()

@@ -1,9 +1,9 @@
-"""What pays imagined states for being new: memory and latent, an ensemble, or a learned head.
+"""What pays imagined states for being new: memory and latent, or a learned head.
 
 Each learns from replayed states of the world model beside it, and changes nothing in it.
 
 Shapes: T time, B sequences, H imagined steps, N imagined trajectories, S features of a state, A
-encoded action, D embedding, M models.
+encoded action, D embedding.
 """
 
 from __future__ import annotations
@@ -21,16 +21,14 @@ from torch import Tensor, nn
 from ngu.moments import RunningMoments
 from ngu.nets import linear
 from ngu.novelty.distillation import Distiller
-from ngu.novelty.forward import ForwardModels
 from ngu.novelty.kernel import lifelong_modulator
 from ngu.novelty.ngu import NGU
 from ngu.novelty.optimisers import Optimisers
-from ngu.spaces import ActionSpec
 from ngu.world.distributions import symexp_bins, two_hot_loss, two_hot_mean
 from ngu.world.layers import Dense
-from ngu_agents.dreamer_config import LatentDisagreementConfig
 
-_EMBEDDING_WINDOW = 10_000
+_WINDOW = 10_000
+"""Replayed steps over which the embedding's errors are averaged."""
 _TOLERATED = 2.0
 """Mean squared errors of the predicted embedding within which it counts as a remembered one."""
 _LEARNING_RATE, _ADAM_EPSILON, _MAX_NORM = 1e-3, 1e-8, 100.0
@@ -56,6 +54,15 @@ class Replayed(NamedTuple):
     """There was such a step; False in an episode's first states."""
 
 
+class Passed(NamedTuple):
+    """Replayed sequences that imagined trajectories begin in; B of them, P states each."""
+
+    features: Float[Tensor, "P B S"]
+    """Of the states, as they were followed."""
+    counted: Bool[Tensor, "P N"]
+    """The trajectory passed that state in the episode that it goes on with."""
+
+
 class Dreamt(NamedTuple):
     """Imagined trajectories."""
 
@@ -65,6 +72,8 @@ class Dreamt(NamedTuple):
     """Encoded actions: action t led to state t + 1."""
     envs: Int[np.ndarray, " N"]
     """Environment that each begins in."""
+    passed: Passed | None = None
+    """What was replayed before they begin: trajectory n begins in sequence n modulo B."""
 
 
 class ImaginedReward(nn.Module, ABC):
@@ -83,9 +92,11 @@ class RememberedNovelty(ImaginedReward):
     """Never Give Up's reward, imagined.
 
     Episodic novelty is the distance to the nearest of what the environment's memory holds and of
-    what the same trajectory has passed; a layer predicts the embedding from the state, and what it
-    errs by on replayed states is tolerated where it is compared with what is remembered. The
-    lifelong modulator is that of a distillation on states in place of observations.
+    what the same trajectory has passed, the replayed steps that led to it included: the memory is
+    that of the environment's episode now, and most trajectories go on with one of long ago. A layer
+    predicts the embedding from the state, and what it errs by on replayed states is tolerated where
+    it is compared with what is remembered. The lifelong modulator is that of a distillation on
+    states in place of observations.
 
     Args:
         bonus: whose memories are read.
@@ -115,7 +126,7 @@ class RememberedNovelty(ImaginedReward):
         )
         self._scale = RunningMoments((bonus.encoder.size,), device, config.statistics_window)
         self._errors = RunningMoments((), device, config.statistics_window)
-        self._embedding_errors = RunningMoments((), device, _EMBEDDING_WINDOW)
+        self._embedding_errors = RunningMoments((), device, _WINDOW)
         self._optimisers = _optimisers(
             imagined_embedding=self.embedding,
             imagined_distillation=self.distiller.trained.predictor,
@@ -124,10 +135,12 @@ class RememberedNovelty(ImaginedReward):
     @torch.no_grad()
     def pay(self, dreamt: Dreamt) -> Float[Tensor, "H N"]:
         """Episodic novelty times the modulator."""
-        bonus, reached = self._bonus[0], dreamt.features[1:]
+        bonus, reached, passed = self._bonus[0], dreamt.features[1:], dreamt.passed
         novelty = bonus.imagined_novelty(
             self.embedding(dreamt.features),
             dreamt.envs,
+            passed=None if passed is None else self.embedding(passed.features),
+            counted=None if passed is None else passed.counted,
             tolerance=_TOLERATED * self._embedding_errors.mean.item(),
         )
         error = self.distiller.error(reached.flatten(0, 1)).unflatten(0, reached.shape[:2])
@@ -193,8 +206,13 @@ class RememberedLatents(ImaginedReward):
     @torch.no_grad()
     def pay(self, dreamt: Dreamt) -> Float[Tensor, "H N"]:
         """Episodic novelty times the modulator."""
-        bonus, reached = self._bonus[0], dreamt.features[1:]
-        novelty = bonus.imagined_novelty(dreamt.features, dreamt.envs)
+        bonus, reached, passed = self._bonus[0], dreamt.features[1:], dreamt.passed
+        novelty = bonus.imagined_novelty(
+            dreamt.features,
+            dreamt.envs,
+            passed=None if passed is None else passed.features,
+            counted=None if passed is None else passed.counted,
+        )
         return novelty * bonus.lifelong(reached.flatten(0, 1)).unflatten(0, reached.shape[:2])
 
     def learn(self, replayed: Replayed) -> dict[str, float]:
@@ -205,75 +223,6 @@ class RememberedLatents(ImaginedReward):
         columns = replayed.features_tm1, replayed.action_tm1, replayed.features
         before, action, after = (column[rows] for column in columns)
         return self._bonus[0].update(before, action, after, publish=False)
-
-
-class LatentDisagreement(ImaginedReward):
-    """Variance of M networks' predictions of the next stochastic state (Plan2Explore, 2005.05960).
-
-    Args:
-        features: width S of a state's features.
-        stochastic: width of their last part, the stochastic state.
-        actions: of a single environment.
-        config: settings.
-        generator: draws the weights; a CPU one.
-        device: where they compute.
-    """
-
-    def __init__(
-        self,
-        features: int,
-        stochastic: int,
-        actions: ActionSpec,
-        config: LatentDisagreementConfig,
-        *,
-        generator: torch.Generator,
-        device: torch.device,
-    ) -> None:
-        super().__init__()
-        self._stochastic, self._actions = stochastic, actions
-        self.models = ForwardModels(
-            features,
-            actions.size,
-            config.models,
-            outputs=stochastic,
-            generator=generator,
-            device=device,
-        )
-        self._optimisers = Optimisers(
-            {"disagreement": self.models.trained.parameters()},
-            learning_rate=config.learning_rate,
-            adam_epsilon=config.adam_epsilon,
-            max_gradient_norm=config.max_gradient_norm,
-        )
-
-    @torch.no_grad()
-    def pay(self, dreamt: Dreamt) -> Float[Tensor, "H N"]:
-        """The variance, averaged over the stochastic state's numbers."""
-        before, actions = dreamt.features[:-1].flatten(0, 1), dreamt.actions.flatten(0, 1)
-        predictions = self.models.predict(before, actions)
-        return predictions.var(0, unbiased=False).mean(-1).unflatten(0, dreamt.actions.shape[:2])
-
-    def learn(self, replayed: Replayed) -> dict[str, float]:
-        """Train the models; where no step was taken there is nothing to learn from."""
-        rows = replayed.followed
-        if not rows.any():
-            return {}
-        loss = self.models.loss(
-            replayed.features_tm1[rows],
-            self._actions.encode(replayed.action_tm1[rows]),
-            replayed.features[rows][:, -self._stochastic :],
-        )
-        metrics = self._optimisers.step({"disagreement": loss})
-        self.models.publish()
-        return metrics
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return the optimisers."""
-        return {"optimisers": self._optimisers.state_dict()}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Set what `get_extra_state` returned."""
-        self._optimisers.load_state_dict(state["optimisers"])
 
 
 class PredictedNovelty(ImaginedReward):

@@ -184,6 +184,8 @@ class NGU(NearestReward[NGUConfig]):
         embeddings: Float[Tensor, "states N D"],
         envs: Int[np.ndarray, " N"],
         *,
+        passed: Float[Tensor, "P B D"] | None = None,
+        counted: Bool[Tensor, "P N"] | None = None,
         tolerance: float = 0.0,
     ) -> Float[Tensor, "states-1 N"]:
         """Return the episodic novelty of trajectories that are only imagined.
@@ -195,6 +197,8 @@ class NGU(NearestReward[NGUConfig]):
             embeddings: Of N trajectories, as the encoder would give them; the first state of each
                 is where it begins and is not paid.
             envs: The environment whose memory each trajectory is compared with.
+            passed: Of what was replayed: trajectory n begins in sequence n modulo B.
+            counted: Which of them the trajectory passed before it begins.
             tolerance: What is taken off squared distances to what is remembered, because imagined
                 embeddings are not exact: else hardly a known place would be found again.
         """
@@ -208,13 +212,17 @@ class NGU(NearestReward[NGUConfig]):
             found = (found - tolerance).clamp_min_(0)
             remembered[:, rows] = found.unflatten(0, (horizon, len(rows)))
         paths = embeddings.transpose(0, 1)
-        passed = torch.cdist(
-            paths[:, 1:], paths[:, :-1], compute_mode="donot_use_mm_for_euclid_dist"
-        ).square_()
-        later = torch.ones(horizon, horizon, dtype=torch.bool, device=passed.device).triu_(1)
-        passed = passed.masked_fill_(later, torch.inf).transpose(0, 1)
-        both = torch.cat((remembered, passed), dim=-1)
-        nearest = both.topk(self.config.neighbours, largest=False, sorted=False).values
+        imagined = _squared_distances(paths[:, 1:], paths[:, :-1])
+        later = torch.ones(horizon, horizon, dtype=torch.bool, device=imagined.device).triu_(1)
+        distances = [remembered, imagined.masked_fill_(later, torch.inf).transpose(0, 1)]
+        if passed is not None and counted is not None:
+            sequences = self.as_remembered(passed.flatten(0, 1)).unflatten(0, passed.shape[:2])
+            of_sequence = reached.unflatten(1, (-1, passed.shape[1])).movedim(2, 0)
+            replayed = _squared_distances(of_sequence.flatten(1, 2), sequences.transpose(0, 1))
+            replayed = replayed.unflatten(1, of_sequence.shape[1:3]).movedim(0, 2).flatten(1, 2)
+            distances.append(replayed.masked_fill(~counted.T, torch.inf))
+        everything = torch.cat(distances, dim=-1)
+        nearest = everything.topk(self.config.neighbours, largest=False, sorted=False).values
         return self._novelty(nearest)
 
     def _look(self, embeddings: Tensor, mask: np.ndarray) -> _Looked:
@@ -284,3 +292,10 @@ class NGU(NearestReward[NGUConfig]):
 
     def _unit_changed(self) -> None:
         self._distances.copy_(RunningMoments((), self.device))
+
+
+def _squared_distances(
+    a: Float[Tensor, "batch M D"], b: Float[Tensor, "batch N D"]
+) -> Float[Tensor, "batch M N"]:
+    """Of each row of a to each of b; exactly 0 between rows that are equal."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square_()

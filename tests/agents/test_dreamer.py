@@ -21,13 +21,13 @@ from ngu_agents import dreamer, dreamer_learning
 from ngu_agents.base import Agent
 from ngu_agents.dreamer import DreamerAgent
 from ngu_agents.dreamer_config import DreamerConfig, LatentDisagreementConfig
-from ngu_agents.dreamer_learning import clip_adaptively
+from ngu_agents.dreamer_learning import clip_adaptively, passed_before
 from ngu_agents.imagined_novelty import (
-    LatentDisagreement,
     PredictedNovelty,
     RememberedLatents,
     RememberedNovelty,
 )
+from ngu_agents.latent_disagreement import LatentDisagreement
 from ngu_agents.latent_memory import AsGiven, latent_space
 from ngu_agents.loop import Loop
 from ngu_agents.replay_layout import ReplayConfig
@@ -656,6 +656,16 @@ def test_imagined_states_belong_to_their_sequences_environments(made):
     same(dreamt.features[0], modelled.features[1:][drawn_order(0)].flatten(0, 1))
     same(dreamt.features[:-1], dream.features)
     same(dreamt.actions, agent.behaviour.head.encode(dream.rows))
+
+
+def test_what_was_passed_before_is_of_the_same_sequence_and_episode():
+    first = torch.tensor([[False, True], [False, False], [True, False], [False, False]])
+    features = torch.arange(4 * 2 * 3, dtype=torch.float32).view(4, 2, 3)
+    passed = passed_before(features, first, torch.tensor([2, 0]))
+    assert passed.features is features
+    # Trajectories from state 2 of sequence 0 and 1, then from state 0; one state is before state 0.
+    expected = [[False, True, True, True], [False, True, False, False], [True, True, False, False]]
+    assert passed.counted.tolist() == [*expected, [False] * 4]
 
 
 def test_it_may_imagine_from_a_part_of_the_states(made):

@@ -15,12 +15,12 @@ from ngu_agents.dreamer_config import LatentDisagreementConfig
 from ngu_agents.imagined_novelty import (
     Dreamt,
     ImaginedReward,
-    LatentDisagreement,
     PredictedNovelty,
     RememberedLatents,
     RememberedNovelty,
     Replayed,
 )
+from ngu_agents.latent_disagreement import LatentDisagreement
 from ngu_agents.latent_memory import AsGiven
 
 FEATURES, STOCHASTIC, ACTIONS, SEEN = 6, 3, 2, 4
@@ -281,16 +281,20 @@ def test_disagreement_falls_where_it_was_trained_and_stays_elsewhere(bonus):
         action_tm1=torch.zeros(32, dtype=torch.int64), followed=torch.ones(32, dtype=torch.bool)
     )
 
-    def paid(action: Tensor) -> float:
-        features = torch.stack((replayed.features_tm1, replayed.features))
-        return imagined.pay(Dreamt(features, action.unsqueeze(0), np.zeros(32, int))).mean().item()
+    def variance(action: Tensor) -> float:
+        return imagined.variance(replayed.features_tm1, action).mean().item()
 
-    before, losses = paid(action), []
+    before, losses, variances = variance(action), [], []
     for _ in range(200):
         losses.append(imagined.learn(replayed)["disagreement_loss"])
+        variances.append(variance(action))
     assert losses[-1] < 0.2 * losses[0]
-    assert 0 < paid(action) < 0.2 * before
-    assert paid(action.flip(1)) > 2 * paid(action)
+    assert 0 < variance(action) < 0.2 * before
+    assert variance(action.flip(1)) > 2 * variance(action)
+    # It is paid in units of the mean over all that was replayed.
+    features = torch.stack((replayed.features_tm1, replayed.features))
+    paid = imagined.pay(Dreamt(features, action.unsqueeze(0), np.zeros(32, int))).mean().item()
+    assert paid == pytest.approx(variance(action) / np.mean(variances), rel=1e-4)
 
 
 def test_disagreement_is_the_variance_over_the_models(bonus):

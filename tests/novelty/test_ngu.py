@@ -105,7 +105,10 @@ def distil(bonus, obs, seen):
     ids=["paper", "ring", "kernel", "whitened"],
 )
 def test_imagined_novelty_equals_the_reference(reference, config):
-    """The nearest of the memory and of what the same trajectory has passed, in slow loops."""
+    """The nearest of the memory and of what the same trajectory has passed, in slow loops.
+
+    It has passed imagined states, and replayed ones before: here two trajectories a sequence.
+    """
     num_envs, horizon, count = 3, 5, 8
     bonus = NGU(VECTORS, ACTIONS, num_envs, config=config, seed=3, precision="float32")
     points = walk(num_envs, 31)
@@ -119,20 +122,29 @@ def test_imagined_novelty_equals_the_reference(reference, config):
     envs = np.array([0, 1, 2, 0, 0, 2, 1, 1])
     imagined = torch.from_numpy(np.stack([embed(bonus, x) for x in walk(count, 6, seed=4)]))
     imagined += torch.from_numpy(rng.standard_normal(imagined.shape, dtype=np.float32)) * 1e-2
+    passed = torch.from_numpy(np.stack([embed(bonus, x) for x in walk(count // 2, 4, seed=5)]))
+    counted = torch.from_numpy(rng.random((4, count)) < 0.5)
     before = copy.deepcopy(bonus.state_dict())
-    got = bonus.imagined_novelty(imagined, envs)
-    assert got.shape == (horizon, count)
-    compared = imagined
-    if bonus.whitening is not None:
+
+    def as_compared(embeddings):
+        if bonus.whitening is None:
+            return embeddings
         assert bonus.whitening.known
-        compared = bonus.whitening(imagined.flatten(0, 1)).view_as(imagined)
+        return bonus.whitening(embeddings.flatten(0, 1)).view_as(embeddings)
+
+    compared, replayed = as_compared(imagined), as_compared(passed)
     mean = float(bonus._distances.mean)
-    for i, env in enumerate(envs):
-        for t in range(1, horizon + 1):
-            known = [*memories[env].numpy(), *compared[:t, i].numpy()]
-            found = reference.nearest(known, compared[t, i].numpy(), config.neighbours)
-            expected = reference.novelty(found, mean, **kernel_of(config))
-            assert got[t - 1, i].item() == pytest.approx(expected, rel=2e-3), (t, i)
+    for given in (False, True):
+        of_replay = {"passed": passed, "counted": counted} if given else {}
+        got = bonus.imagined_novelty(imagined, envs, **of_replay)
+        assert got.shape == (horizon, count)
+        for i, env in enumerate(envs):
+            led_here = replayed[counted[:, i], i % 4].numpy() if given else []
+            for t in range(1, horizon + 1):
+                known = [*memories[env].numpy(), *led_here, *compared[:t, i].numpy()]
+                found = reference.nearest(known, compared[t, i].numpy(), config.neighbours)
+                expected = reference.novelty(found, mean, **kernel_of(config))
+                assert got[t - 1, i].item() == pytest.approx(expected, rel=2e-3), (t, i, given)
     after = bonus.state_dict()
     assert before.keys() == after.keys()
     torch.testing.assert_close(after, before, rtol=0, atol=0)
