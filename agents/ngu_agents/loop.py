@@ -19,7 +19,7 @@ class Progress(NamedTuple):
     """What one step of all E environments brought."""
 
     steps: int
-    """Environment steps so far, resets not counted."""
+    """Environment steps so far, those included that info says were "tried"; no resets."""
     action: np.ndarray
     """Actions [E, ...] that were taken."""
     step: Step
@@ -73,7 +73,7 @@ class Loop:
             stepped, self._done = ~self._done, step.done
             figures = self.agent.observe(step)
             learned = self.agent.learn()
-            self.steps += int(stepped.sum())
+            self.steps += int(stepped.sum() + np.sum(info.get("tried", 0)))
             paid = self.agent.reward_int
             yield Progress(self.steps, action, step, stepped, info, paid, figures, learned)
 

@@ -35,6 +35,7 @@ class Archive:
         memory: bytes of snapshots that are held in memory.
         spill_folder: where the others go.
         novelty_power: of the novelty; 0 draws by rarity alone.
+        place_size: numbers at the end of an embedding that tell where the agent is.
         seed: of the sample of visits that novelty is measured against.
     """
 
@@ -44,11 +45,12 @@ class Archive:
         memory: int,
         spill_folder: str | None = None,
         novelty_power: float = 0.0,
+        place_size: int = 0,
         seed: int = 0,
     ) -> None:
         self.trajectories = Trajectories()
         self.snapshots = SnapshotStore(memory, spill_folder)
-        self._novelty_power = novelty_power
+        self._novelty_power, self._place_size = novelty_power, place_size
         self._clock = Clock()
         self._names: list[bytes] = []
         self._cells_of: dict[bytes, list[int]] = {}  # in the order of lengths, and so of levels
@@ -188,7 +190,7 @@ class Archive:
                 embeddings = self._embeddings[self._sample.cells]
                 levels = self._clock.level(self._sample.scores).copy()
                 slices = self._clock.slice_of(self._sample.lengths)
-                self._visited = Visited(embeddings, levels, slices)
+                self._visited = Visited(embeddings, levels, slices, self._place_size)
                 self._changed.update(range(len(self)))
             cells = np.union1d(cells, self._compare())
         self._weigh(cells)
@@ -315,9 +317,7 @@ class Archive:
             "trajectories": self.trajectories.state_dict(),
             "embeddings": self._embeddings[: len(self)],
             "sample": self._sample.state_dict(),
-            "visited": None
-            if visited is None
-            else (visited.embeddings, visited.scores, visited.slices),
+            "visited": visited and (visited.embeddings, visited.scores, visited.slices),
             "refresh_at": self._refresh_at,
         }
 
@@ -336,7 +336,8 @@ class Archive:
         self._embeddings = np.zeros((len(self._columns["score"]), size), np.float32)
         self._embeddings[: len(self)] = state["embeddings"]
         self._sample.load_state_dict(state["sample"])
-        self._visited = None if state["visited"] is None else Visited(*state["visited"])
+        visited, size = state["visited"], self._place_size
+        self._visited = None if visited is None else Visited(*visited, place_size=size)
         self._changed.clear()
         self._order()
         self._refresh_at = state["refresh_at"]

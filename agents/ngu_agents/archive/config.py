@@ -12,14 +12,19 @@ from ngu_agents.config import RecurrentReplayConfig
 class ReturningConfig:
     """What a cell is, which one is gone back to, and for how long it is explored from."""
 
-    cells: Literal["downscaled", "latent"] = "downscaled"
-    """Which states are taken for the same: those of equal small pictures, or of near embeddings by
-    inverse dynamics."""
-    cell_width: int = 11
+    cells: Literal["controlled", "downscaled", "latent"] = "controlled"
+    """Which states are taken for the same: those of equal small pictures in which the agent is at
+    the same place (of grids and vectors, which are small, downscaled ones), of equal small pictures
+    alone, or of near embeddings by inverse dynamics."""
+    trial_steps: int = 4
+    """Steps from one state whose agent's place is tried out to the next."""
+    place_areas: int = 12
+    """Rows and columns of areas that a place lies in."""
+    cell_width: int = 8
     """Columns that a picture is averaged to."""
-    cell_height: int = 8
+    cell_height: int = 6
     """Rows that a picture is averaged to."""
-    cell_levels: int = 12
+    cell_levels: int = 8
     """Shades of grey that an average is rounded down to, or levels of each number of a vector."""
     novelty_power: float = 4.0
     """Power of a cell's novelty when cells to go back to are drawn; 0 draws them by rarity alone.
@@ -38,15 +43,25 @@ class ReturningConfig:
     """Where that file is; by default in the system's folder for temporary files."""
 
     def __post_init__(self) -> None:
-        if self.cells not in ("downscaled", "latent"):
-            raise ValueError(f"cells must be 'downscaled' or 'latent', got {self.cells!r}")
+        if self.cells not in ("controlled", "downscaled", "latent"):
+            raise ValueError(
+                f"cells must be 'controlled', 'downscaled' or 'latent', got {self.cells!r}"
+            )
         if not 0 <= self.novelty_power < float("inf"):
             raise ValueError(f"novelty_power must be at least 0, got {self.novelty_power}")
         if not self.latent_growth > 0:
             raise ValueError(f"latent_growth must be above 0, got {self.latent_growth}")
-        for name in ("latent_regroup_steps", "cell_width", "cell_height", "explore_steps"):
+        for name in (
+            "trial_steps",
+            "latent_regroup_steps",
+            "cell_width",
+            "cell_height",
+            "explore_steps",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 1 <= self.place_areas <= 256:
+            raise ValueError(f"place_areas must lie in [1, 256], got {self.place_areas}")
         if not 2 <= self.cell_levels <= 256:
             raise ValueError(f"cell_levels must lie in [2, 256], got {self.cell_levels}")
         if not self.memory_gb > 0:

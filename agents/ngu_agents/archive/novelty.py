@@ -19,6 +19,8 @@ _SAMPLE = 4096
 # Algorithm 1's epsilon, but a cluster that is a whole place (on Montezuma's Revenge two states of a
 # room are .02 to .08 apart, of two rooms .25 and more), and a novelty of 1 where no visit was.
 _EPSILON, _CLUSTER_DISTANCE, _PSEUDO_COUNT = 1e-3, 0.1, 1.0
+# How much more the places of two agents count than the rest of their pictures.
+_PLACE_WEIGHT = 3.0
 # Cells whose distances are computed at a time: they stay in the cache.
 _ROWS = 128
 
@@ -102,6 +104,7 @@ class Visited:
         embeddings: of the M cells visited, float32 [M, D].
         scores: what they were visited with, float64 [M].
         slices: of time, in which they were visited, int64 [M].
+        place_size: numbers at the end of an embedding that tell where the agent is.
     """
 
     def __init__(
@@ -109,10 +112,19 @@ class Visited:
         embeddings: Float32[np.ndarray, "M D"],
         scores: Float64[np.ndarray, " M"],
         slices: Int[np.ndarray, " M"],
+        place_size: int = 0,
     ) -> None:
         self.embeddings, self.scores, self.slices = embeddings, scores, slices
-        # The mean squared distance of pairs is twice the variance.
-        self._mean = 2 * float(embeddings.var(0).sum())
+        picture_size = embeddings.shape[1] - place_size
+        parts = (slice(picture_size), 1.0), (slice(picture_size, None), _PLACE_WEIGHT)
+        self._mean = 0.0
+        self._scale = np.ones(embeddings.shape[1], np.float32)
+        for part, weight in parts:
+            # The mean squared distance of pairs is twice the variance.
+            mean = 2 * float(embeddings[:, part].var(0).sum())
+            if mean > 0:
+                self._scale[part] = np.sqrt(weight / mean)
+                self._mean += weight
 
     def novelty_of(
         self,
@@ -125,7 +137,8 @@ class Visited:
         Only visits with at least the cell's score count: with less of it (without a key, say) the
         same picture may lead elsewhere, with more of it whatever the cell leads to is known as
         well. For the same reason visits in a later slice of time do not count: with more time left
-        a state may lead further. Distances are divided by the mean one between visits.
+        a state may lead further. Distances are divided by the mean one between visits; those of
+        places and of pictures each by its own, and places count three times as much.
 
         Args:
             embeddings: of the cells.
@@ -137,7 +150,8 @@ class Visited:
         """
         of_visits, of_cells = torch.from_numpy(self.scores), torch.from_numpy(scores)
         visited_in, reached_in = torch.from_numpy(self.slices), torch.from_numpy(slices)
-        visited, found = torch.from_numpy(self.embeddings), np.empty(len(embeddings))
+        visited, found = torch.from_numpy(self.embeddings * self._scale), np.empty(len(embeddings))
+        embeddings = embeddings * self._scale
         for first in range(0, len(embeddings), _ROWS):
             part = slice(first, first + _ROWS)
             squared = torch.cdist(torch.from_numpy(embeddings[part]), visited).square_()

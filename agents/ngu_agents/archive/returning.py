@@ -6,13 +6,15 @@ Source: Ecoffet et al., "First return, then explore" (arXiv 2004.12919).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.spaces import Discrete
 from gymnasium.vector import VectorEnv, VectorWrapper
+from jaxtyping import Bool, Float32
 
 from ngu.seeding import Seeds, generator_state, set_generator_state
+from ngu.spaces import ObservationSpec
 from ngu_agents.archive.archive import Archive
 from ngu_agents.archive.cells import Cells, DownscaledCells
 from ngu_agents.archive.clock import Reached
@@ -20,6 +22,7 @@ from ngu_agents.archive.config import ReturningConfig
 from ngu_agents.archive.latent import LatentCells
 from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_agents.archive.trajectories import NO_PARENT
+from ngu_agents.archive.trials import Snapshots, Trials
 from ngu_agents.base import Figures
 
 
@@ -34,28 +37,6 @@ class Trajectory(NamedTuple):
     """Sum of the rewards that they bring."""
 
 
-class Snapshots(Protocol):
-    """What environments that can go back have beside gymnasium's methods."""
-
-    def snapshots(self, where: np.ndarray) -> list[bytes]:
-        """Where the environments in ``where`` stand."""
-        ...
-
-    def restore(
-        self, where: np.ndarray, snapshots: list[bytes]
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Take these environments back; their observations and info."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that the next steps depend on."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken."""
-        ...
-
-
 class ReturningEnvs(VectorWrapper):
     """Explores from a cell for a number of steps, then goes back to another one.
 
@@ -63,6 +44,11 @@ class ReturningEnvs(VectorWrapper):
     the next step, whose action means nothing, begins at a cell drawn from the archive. Every state
     on the way is taken into the archive where it improves it. info has "score" [E], the sum of all
     rewards since the true beginning.
+
+    With ``cells="controlled"`` a picture's cell depends on where the agent is in it too. Every few
+    steps another action is tried first and taken back, which counts as a step as well: info has
+    "tried" [E]. The states in between do not join the archive, nor do those in which the action
+    makes no difference, as in a fall: they lead where it ends.
 
     Once a game has ended for want of time (it was truncated, or no life had been lost), all begin
     anew, and the archive keeps what is reached early beside what is reached with a higher score.
@@ -83,13 +69,20 @@ class ReturningEnvs(VectorWrapper):
             raise TypeError(
                 f"trajectories hold Discrete actions from 0 to 255 at most, got {space}"
             )
+        self._returning_envs: Snapshots = envs  # pyright: ignore[reportAttributeAccessIssue]
+        self._trials: Trials | None = None
+        image = ObservationSpec(envs.single_observation_space).kind == "image"
+        if config.cells == "controlled" and image:
+            self._trials = Trials(
+                envs, every=config.trial_steps, areas=config.place_areas, seed=seed
+            )
         self.archive = Archive(
             memory=int(config.memory_gb * 1e9),
             spill_folder=config.spill_folder,
             novelty_power=config.novelty_power,
+            place_size=2 if self._trials else 0,
             seed=seed,
         )
-        self._returning_envs: Snapshots = envs  # pyright: ignore[reportAttributeAccessIssue]
         self._cells = _cells(envs, config, seed)
         self._explore_steps = config.explore_steps
         self._generator = Seeds(seed).numpy("archive")
@@ -129,8 +122,14 @@ class ReturningEnvs(VectorWrapper):
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One step everywhere, a return to a cell where exploration was over at the step before."""
-        observation, reward, terminated, truncated, info = self.env.step(actions)
         exploring = ~self._over
+        trial = self._trials and self._trials(actions, exploring, self._lives)
+        observation, reward, terminated, truncated, info = self.env.step(actions)
+        hurt = info.get("lives", self._lives) < self._lives
+        died = terminated | truncated | hurt
+        if self._trials and trial:
+            places, seen = self._trials.compare(trial, observation, exploring & ~died)
+            self._remember(self._observation, seen, places, trial.snapshots)
         self._score += np.where(exploring, reward, 0.0)
         self._length += exploring
         self._explored += exploring
@@ -140,9 +139,8 @@ class ReturningEnvs(VectorWrapper):
         regrouped = self._cells.regrouped()
         if regrouped is not None:
             self._cell = self.archive.regroup(*regrouped)[self._cell]
-        hurt = info.get("lives", self._lives) < self._lives
-        died = terminated | truncated | hurt
-        self._remember(observation, exploring & ~died)
+        if not self._trials:
+            self._remember(observation, exploring & ~died)
         # Where a game terminated there is no state; one with less time left may be none's best.
         missed = terminated | (self._score > self.archive.highest)
         for env in np.flatnonzero(exploring & missed).tolist():
@@ -159,6 +157,7 @@ class ReturningEnvs(VectorWrapper):
         terminated = terminated & exploring
         reward = np.where(exploring, reward, 0.0).astype(np.float32)
         info["score"] = self._score.copy()
+        info["tried"] = exploring & (trial is not None)
         return observation, reward, terminated, over & ~terminated, info
 
     def _return(self, where: np.ndarray, observation: np.ndarray, info: dict[str, Any]) -> None:
@@ -186,9 +185,26 @@ class ReturningEnvs(VectorWrapper):
             self._anew[rows] = False
             self._remember(observation, np.isin(np.arange(self.num_envs), rows[anew]))
 
-    def _remember(self, observation: np.ndarray, where: np.ndarray) -> None:
-        """Take the states in ``where`` into the archive where they improve it; count visits."""
-        names, embeddings = self._cells(observation, where)
+    def _remember(
+        self,
+        observation: np.ndarray,
+        where: Bool[np.ndarray, " E"],
+        places: Float32[np.ndarray, "E 2"] | None = None,
+        snapshots: list[bytes] | None = None,
+    ) -> None:
+        """Take the states in ``where`` into the archive where they improve it; count visits.
+
+        Args:
+            observation: of the states [E, ...].
+            where: which ones.
+            places: of the agents; by default in the middle, where cells depend on them.
+            snapshots: of the E states; by default of those that the environments are in.
+        """
+        named = self._cells(observation, where)
+        if self._trials:
+            middle = np.full((self.num_envs, 2), 0.5, np.float32)
+            named = self._trials.placed(named, middle if places is None else places)
+        names, embeddings = named
         archive = self.archive
         better = np.array(
             [
@@ -199,8 +215,12 @@ class ReturningEnvs(VectorWrapper):
             ]
         )
         if better.any():
-            snapshots = self._returning_envs.snapshots(better)
-            for env, snapshot in zip(np.flatnonzero(better).tolist(), snapshots, strict=True):
+            rows = np.flatnonzero(better).tolist()
+            if snapshots is None:
+                taken = self._returning_envs.snapshots(better)
+            else:
+                taken = [snapshots[env] for env in rows]
+            for env, snapshot in zip(rows, taken, strict=True):
                 self._put(env, names[env], snapshot, embeddings[env])
         cells = self._cell.copy()
         for env in np.flatnonzero(where).tolist():
@@ -246,6 +266,7 @@ class ReturningEnvs(VectorWrapper):
             "envs": self._returning_envs.state_dict(),
             "archive": self.archive.state_dict(),
             "cells": self._cells.state_dict(),
+            "trials": self._trials and self._trials.state_dict(),
             "roots": {
                 str(node): np.frombuffer(root, np.uint8) for node, root in self.roots.items()
             },
@@ -259,6 +280,8 @@ class ReturningEnvs(VectorWrapper):
         self._returning_envs.load_state_dict(state["envs"])
         self.archive.load_state_dict(state["archive"])
         self._cells.load_state_dict(state["cells"])
+        if self._trials:
+            self._trials.load_state_dict(state["trials"])
         self.roots = {int(node): root.tobytes() for node, root in state["roots"].items()}
         set_generator_state(self._generator, state["generator"])
         self._actions = [bytearray(piece.tobytes()) for piece in state["actions"]]

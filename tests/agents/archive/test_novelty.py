@@ -46,6 +46,19 @@ def test_where_all_visits_were_the_same():
     np.testing.assert_allclose(found, [1 / 4, 1.0])
 
 
+def test_places_and_pictures_each_have_their_own_unit():
+    generator = np.random.default_rng(0)
+    pictures, places = generator.normal(size=(40, 4)), 9 * generator.normal(size=(40, 2))
+    in_units = [part / np.sqrt(2 * part.var(0).sum()) for part in (pictures, places)]
+    scaled = np.concatenate((in_units[0], np.sqrt(3) * in_units[1]), axis=1)
+    visits = np.zeros(40), np.zeros(40, np.int64)
+    visited = Visited(np.float32(np.c_[pictures, places]), *visits, place_size=2)
+    found = visited.novelty_of(visited.embeddings, *visits)
+    expected = [slow_novelty(scaled, visits, cell, 0.0, 0) for cell in scaled]
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    assert np.ptp(found) > 0.05
+
+
 @pytest.mark.parametrize("at_once", [1, 7])
 def test_every_visit_has_the_same_chance(at_once, monkeypatch):
     monkeypatch.setattr(novelty, "_SAMPLE", 512)
