@@ -19,8 +19,9 @@ _SAMPLE = 4096
 # Algorithm 1's epsilon, but a cluster that is a whole place (on Montezuma's Revenge two states of a
 # room are .02 to .08 apart, of two rooms .25 and more), and a novelty of 1 where no visit was.
 _EPSILON, _CLUSTER_DISTANCE, _PSEUDO_COUNT = 1e-3, 0.1, 1.0
-# How much more the places of two agents count than the rest of their pictures.
-_PLACE_WEIGHT = 3.0
+# What the distance of two agents' places counts beside that of their pictures: at more than 1, each
+# new score makes every place of known rooms new again.
+_PLACE_WEIGHT = 1 / 3
 # Cells whose distances are computed at a time: they stay in the cache.
 _ROWS = 128
 
@@ -138,7 +139,7 @@ class Visited:
         same picture may lead elsewhere, with more of it whatever the cell leads to is known as
         well. For the same reason visits in a later slice of time do not count: with more time left
         a state may lead further. Distances are divided by the mean one between visits; those of
-        places and of pictures each by its own, and places count three times as much.
+        places and of pictures each by its own, and places count a third as much.
 
         Args:
             embeddings: of the cells.
