@@ -18,7 +18,7 @@ class ReturningConfig:
     alone, or of near embeddings by inverse dynamics."""
     trial_steps: int = 4
     """Steps from one state whose agent's place is tried out to the next."""
-    place_areas: int = 12
+    place_areas: int = 16
     """Rows and columns of areas that a place lies in."""
     cell_width: int = 8
     """Columns that a picture is averaged to."""

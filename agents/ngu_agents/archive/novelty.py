@@ -19,9 +19,6 @@ _SAMPLE = 4096
 # Algorithm 1's epsilon, but a cluster that is a whole place (on Montezuma's Revenge two states of a
 # room are .02 to .08 apart, of two rooms .25 and more), and a novelty of 1 where no visit was.
 _EPSILON, _CLUSTER_DISTANCE, _PSEUDO_COUNT = 1e-3, 0.1, 1.0
-# What the distance of two agents' places counts beside that of their pictures: at more than 1, each
-# new score makes every place of known rooms new again.
-_PLACE_WEIGHT = 1 / 3
 # Cells whose distances are computed at a time: they stay in the cache.
 _ROWS = 128
 
@@ -117,15 +114,14 @@ class Visited:
     ) -> None:
         self.embeddings, self.scores, self.slices = embeddings, scores, slices
         picture_size = embeddings.shape[1] - place_size
-        parts = (slice(picture_size), 1.0), (slice(picture_size, None), _PLACE_WEIGHT)
         self._mean = 0.0
         self._scale = np.ones(embeddings.shape[1], np.float32)
-        for part, weight in parts:
+        for part in (slice(picture_size), slice(picture_size, None)):
             # The mean squared distance of pairs is twice the variance.
             mean = 2 * float(embeddings[:, part].var(0).sum())
             if mean > 0:
-                self._scale[part] = np.sqrt(weight / mean)
-                self._mean += weight
+                self._scale[part] = 1 / np.sqrt(mean)
+                self._mean += 1
 
     def novelty_of(
         self,
@@ -139,7 +135,7 @@ class Visited:
         same picture may lead elsewhere, with more of it whatever the cell leads to is known as
         well. For the same reason visits in a later slice of time do not count: with more time left
         a state may lead further. Distances are divided by the mean one between visits; those of
-        places and of pictures each by its own, and places count a third as much.
+        places and of pictures each by its own.
 
         Args:
             embeddings: of the cells.

@@ -50,7 +50,7 @@ def test_places_and_pictures_each_have_their_own_unit():
     generator = np.random.default_rng(0)
     pictures, places = generator.normal(size=(40, 4)), 9 * generator.normal(size=(40, 2))
     in_units = [part / np.sqrt(2 * part.var(0).sum()) for part in (pictures, places)]
-    scaled = np.concatenate((in_units[0], np.sqrt(1 / 3) * in_units[1]), axis=1)
+    scaled = np.concatenate(in_units, axis=1)
     visits = np.zeros(40), np.zeros(40, np.int64)
     visited = Visited(np.float32(np.c_[pictures, places]), *visits, place_size=2)
     found = visited.novelty_of(visited.embeddings, *visits)
