@@ -12,20 +12,20 @@ from ngu_agents.config import RecurrentReplayConfig
 class ReturningConfig:
     """What a cell is, which one is gone back to, and for how long it is explored from."""
 
-    cells: Literal["controlled", "downscaled", "latent"] = "controlled"
-    """Which states are taken for the same: those of equal small pictures in which the agent is at
-    the same place (of grids and vectors, which are small, downscaled ones), of equal small pictures
-    alone, or of near embeddings by inverse dynamics."""
+    cells: Literal["downscaled", "controlled", "latent"] = "downscaled"
+    """Which states are taken for the same: those of equal small pictures, of equal small pictures
+    in which the agent is at the same place (small pictures alone for grids and vectors), or of near
+    embeddings by inverse dynamics."""
+    cell_width: int = 11
+    """Columns that a picture is averaged to."""
+    cell_height: int = 8
+    """Rows that a picture is averaged to."""
+    cell_levels: int = 12
+    """Shades of grey that an average is rounded down to, or levels of each number of a vector."""
     trial_steps: int = 4
     """Steps from one state whose agent's place is tried out to the next."""
     place_areas: int = 16
     """Rows and columns of areas that a place lies in."""
-    cell_width: int = 8
-    """Columns that a picture is averaged to."""
-    cell_height: int = 6
-    """Rows that a picture is averaged to."""
-    cell_levels: int = 8
-    """Shades of grey that an average is rounded down to, or levels of each number of a vector."""
     novelty_power: float = 4.0
     """Power of a cell's novelty when cells to go back to are drawn; 0 draws them by rarity alone.
     Above 1 it makes up for known places that have many cells."""
@@ -43,9 +43,9 @@ class ReturningConfig:
     """Where that file is; by default in the system's folder for temporary files."""
 
     def __post_init__(self) -> None:
-        if self.cells not in ("controlled", "downscaled", "latent"):
+        if self.cells not in ("downscaled", "controlled", "latent"):
             raise ValueError(
-                f"cells must be 'controlled', 'downscaled' or 'latent', got {self.cells!r}"
+                f"cells must be 'downscaled', 'controlled' or 'latent', got {self.cells!r}"
             )
         if not 0 <= self.novelty_power < float("inf"):
             raise ValueError(f"novelty_power must be at least 0, got {self.novelty_power}")

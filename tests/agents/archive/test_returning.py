@@ -96,10 +96,10 @@ def test_going_on_from_a_saved_state_is_going_on(cells):
     assert agent.status() == other_agent.status()
 
 
-def test_trajectories_lead_to_the_same_state_bit_by_bit():
-    envs, _, loop = made(
-        "MontezumaRevenge", 4, options={"num_workers": 1}, explore_steps=20, cell_levels=16
-    )
+@pytest.mark.parametrize("cells", ["downscaled", "controlled"])
+def test_trajectories_lead_to_the_same_state_bit_by_bit(cells):
+    config = {"cells": cells, "explore_steps": 20, "cell_levels": 16}
+    envs, _, loop = made("MontezumaRevenge", 4, options={"num_workers": 1}, **config)
     loop.begin()
     run(loop, 150)
     archive = envs.archive

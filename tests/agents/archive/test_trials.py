@@ -59,7 +59,7 @@ class Field(VectorizedEnv):
 
 
 def explored(num_envs=4, steps=600, seed=0, **config):
-    config = ArchiveConfig(explore_steps=30, **config)
+    config = ArchiveConfig(cells="controlled", explore_steps=30, **config)
     field = Field(num_envs)
     envs = ReturningEnvs(field, config=config, seed=seed)
     agent = ArchiveAgent(
@@ -154,7 +154,7 @@ def test_a_trial_that_cost_a_life_shows_nothing():
 
 
 def test_grids_are_not_tried():
-    config = ArchiveConfig()
+    config = ArchiveConfig(cells="controlled")
     envs = ReturningEnvs(make("deep-sea", 2, 0), config=config, seed=0)
     assert envs._trials is None
 
