@@ -87,6 +87,9 @@ class Trials:
         every: steps between two trials.
         areas: rows and columns of areas; places in the same one are the same cell.
         seed: of the actions tried.
+
+    Raises:
+        ValueError: there is no other action.
     """
 
     def __init__(self, envs: VectorEnv, *, every: int, areas: int, seed: int) -> None:
@@ -94,6 +97,8 @@ class Trials:
         self._returning_envs: Snapshots = envs  # pyright: ignore[reportAttributeAccessIssue]
         space = envs.single_action_space
         assert isinstance(space, Discrete)
+        if space.n < 2:
+            raise ValueError(f"another action can be tried of 2 actions or more, got {space}")
         self._first, self._actions = int(space.start), int(space.n)
         self._channel_axis = ObservationSpec(envs.single_observation_space).channel_axis
         self._every, self._areas = every, areas

@@ -163,3 +163,10 @@ def test_grids_are_not_tried():
 def test_settings_out_of_bounds(setting):
     with pytest.raises(ValueError, match=f"{setting} must"):
         ArchiveConfig(**{setting: 0})
+
+
+def test_a_single_action():
+    field = Field(1)
+    field.single_action_space = Discrete(1)
+    with pytest.raises(ValueError, match=r"of 2 actions or more, got Discrete\(1\)"):
+        Trials(field, every=1, areas=10, seed=0)
