@@ -128,6 +128,7 @@ class ReturningEnvs(VectorWrapper):
         hurt = info.get("lives", self._lives) < self._lives
         died = terminated | truncated | hurt
         if self._trials and trial:
+            # Only now is it known where the agent was before this step.
             places, seen = self._trials.compare(trial, observation, exploring & ~died)
             self._remember(self._observation, seen, places, trial.snapshots)
         self._score += np.where(exploring, reward, 0.0)
