@@ -12,20 +12,19 @@ from jaxtyping import Float32, Float64, Int
 
 from ngu.seeding import Seeds
 from ngu_agents.archive.clock import Clock, Reached
-from ngu_agents.archive.novelty import Visited, VisitSample
+from ngu_agents.archive.novelty import Familiarity, Known
 from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_agents.archive.trajectories import Trajectories
 from ngu_agents.sum_tree import SumTree
 
 _FIRST_CAPACITY = 1024
-# All novelties are computed anew when there are so many times more visits.
-_REFRESH_GROWTH = 1.05
 
 
 class Archive:
     """Cells by name, each with its best state so far: highest score, then fewest steps.
 
     A cell is drawn in proportion to its rarity, 1 / sqrt(visits), times a power of its novelty.
+    Where embeddings tell the agent's place, cells near each other share the chance of one.
 
     Once time has been seen to run out, a state reached early may lead further than one with a
     higher score and no time left. From then on scores count in levels, and a name has a cell for
@@ -50,7 +49,7 @@ class Archive:
     ) -> None:
         self.trajectories = Trajectories()
         self.snapshots = SnapshotStore(memory, spill_folder)
-        self._novelty_power, self._place_size = novelty_power, place_size
+        self._novelty_power = novelty_power
         self._clock = Clock()
         self._names: list[bytes] = []
         self._cells_of: dict[bytes, list[int]] = {}  # in the order of lengths, and so of levels
@@ -60,13 +59,12 @@ class Archive:
             "node": np.zeros(_FIRST_CAPACITY, np.int64),
             "visits": np.zeros(_FIRST_CAPACITY, np.int64),
             "novelty": np.ones(_FIRST_CAPACITY),
+            "crowd": np.zeros(_FIRST_CAPACITY),
         }
         self._embeddings = np.zeros((_FIRST_CAPACITY, 0), np.float32)
         self._tree = SumTree(_FIRST_CAPACITY)
         self._noted: Reached | None = None
-        self._sample = VisitSample(Seeds(seed).numpy("archive visits"))
-        self._visited: Visited | None = None
-        self._refresh_at = 1.0
+        self._familiarity = Familiarity(place_size, Seeds(seed).numpy("archive visits"))
         self._changed: set[int] = set()
 
     def __len__(self) -> int:
@@ -184,33 +182,38 @@ class Archive:
         """Count a visit of each of these cells, with these scores and after so many steps."""
         np.add.at(self._columns["visits"], cells, 1)
         if self._novelty_power:
-            self._sample.add(cells, scores, lengths)
-            if self._sample.count >= self._refresh_at:
-                self._refresh_at = self._sample.count * _REFRESH_GROWTH
-                embeddings = self._embeddings[self._sample.cells]
-                levels = self._clock.level(self._sample.scores).copy()
-                slices = self._clock.slice_of(self._sample.lengths)
-                self._visited = Visited(embeddings, levels, slices, self._place_size)
+            familiarity = self._familiarity
+            familiarity.sample.add(cells, scores, lengths)
+            if familiarity.due:
+                sample = familiarity.sample
+                visits = self._known(sample.cells, sample.scores, sample.lengths)
+                drawn = np.flatnonzero(self.visits)
+                familiarity.refresh(visits, self._known_cells(drawn))
                 self._changed.update(range(len(self)))
             cells = np.union1d(cells, self._compare())
         self._weigh(cells)
 
+    def _known(self, cells: np.ndarray, scores: np.ndarray, lengths: np.ndarray) -> Known:
+        return Known(
+            self._embeddings[cells], self._clock.level(scores) + 0.0, self._clock.slice_of(lengths)
+        )
+
+    def _known_cells(self, cells: Int[np.ndarray, " K"]) -> Known:
+        return self._known(cells, self.score[cells], self.length[cells])
+
     def _compare(self) -> Int[np.ndarray, " K"]:
-        """Compute the novelty of the cells that have changed; returns them."""
+        """Compute how familiar the cells are that have changed; returns them."""
         changed = np.array(sorted(self._changed), np.int64)
         self._changed.clear()
-        if self._visited is not None:
-            self._columns["novelty"][changed] = self._visited.novelty_of(
-                self._embeddings[changed],
-                self._clock.level(self.score[changed]),
-                self._clock.slice_of(self.length[changed]),
-            )
+        compared = self._familiarity.of(self._known_cells(changed))
+        self._columns["novelty"][changed], self._columns["crowd"][changed] = compared
         return changed
 
     def _weigh(self, cells: Int[np.ndarray, " K"]) -> None:
         cells = cells[self.visits[cells] > 0]
         factors = self.novelty[cells] ** self._novelty_power
         factors *= self._clock.slices_left(self.length[cells])
+        factors /= np.maximum(self.crowd[cells], 1)
         self._tree.set(cells, factors / np.sqrt(self.visits[cells]))
 
     def choose(self, count: int, generator: np.random.Generator) -> Int[np.ndarray, " K"]:
@@ -285,14 +288,14 @@ class Archive:
             values[: len(self)] = values[best]
         self.visits[:] = visits
         self._embeddings[: len(self)] = embeddings[kept.astype(np.int64)]
-        self._sample.regroup(cells)
+        self._familiarity.sample.regroup(cells)
         self._changed.clear()
         self._order()
         return cells
 
     def _order(self) -> None:
         """Find each name's cells; one of no higher level than an earlier one is drawn no more."""
-        self._refresh_at = 0.0
+        self._familiarity.refresh_at = 0.0
         self._cells_of = {name: [] for name in self._names}
         levels = self._clock.level(self.score)
         for cell in np.lexsort((-levels, self.length)).tolist():
@@ -307,7 +310,6 @@ class Archive:
     def state_dict(self) -> dict[str, Any]:
         """Everything that lasts."""
         names = np.frombuffer(b"".join(self._names), np.uint8)
-        visited = self._visited
         return {
             "names": names.reshape(len(self), -1),
             "clock": self._clock.state_dict(),
@@ -316,9 +318,7 @@ class Archive:
             "snapshots": self.snapshots.state_dict(),
             "trajectories": self.trajectories.state_dict(),
             "embeddings": self._embeddings[: len(self)],
-            "sample": self._sample.state_dict(),
-            "visited": visited and (visited.embeddings, visited.scores, visited.slices),
-            "refresh_at": self._refresh_at,
+            "familiarity": self._familiarity.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -335,12 +335,9 @@ class Archive:
         size = state["embeddings"].shape[1]
         self._embeddings = np.zeros((len(self._columns["score"]), size), np.float32)
         self._embeddings[: len(self)] = state["embeddings"]
-        self._sample.load_state_dict(state["sample"])
-        visited, size = state["visited"], self._place_size
-        self._visited = None if visited is None else Visited(*visited, place_size=size)
         self._changed.clear()
         self._order()
-        self._refresh_at = state["refresh_at"]
+        self._familiarity.load_state_dict(state["familiarity"])
 
     def _grow(self) -> None:
         for name, values in self._columns.items():

@@ -6,21 +6,26 @@ in place of the episode's nearest neighbours.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int
 
-from ngu.novelty.kernel import episodic_novelty
+from ngu.novelty.kernel import kernel, normalised_distances
 from ngu.seeding import generator_state, set_generator_state
 
 _SAMPLE = 4096
 # Algorithm 1's epsilon, but a cluster that is a whole place (on Montezuma's Revenge two states of a
 # room are .02 to .08 apart, of two rooms .25 and more), and a novelty of 1 where no visit was.
 _EPSILON, _CLUSTER_DISTANCE, _PSEUDO_COUNT = 1e-3, 0.1, 1.0
+# What the distance of two agents' places counts beside that of their pictures. At more than this
+# each new score makes every place of known rooms new again.
+_PLACE_WEIGHT = 1 / 3
 # Cells whose distances are computed at a time: they stay in the cache.
 _ROWS = 128
+# All is computed anew when there are so many times more visits.
+_REFRESH_GROWTH = 1.05
 
 
 class VisitSample:
@@ -96,7 +101,7 @@ class VisitSample:
 
 
 class Visited:
-    """Visits that cells are compared with.
+    """Visits, or cells, that cells are compared with.
 
     Args:
         embeddings: of the M cells visited, float32 [M, D].
@@ -116,26 +121,27 @@ class Visited:
         picture_size = embeddings.shape[1] - place_size
         self._mean = 0.0
         self._scale = np.ones(embeddings.shape[1], np.float32)
-        for part in (slice(picture_size), slice(picture_size, None)):
+        parts = (slice(picture_size), 1.0), (slice(picture_size, None), _PLACE_WEIGHT)
+        for part, weight in parts:
             # The mean squared distance of pairs is twice the variance.
             mean = 2 * float(embeddings[:, part].var(0).sum())
             if mean > 0:
-                self._scale[part] = 1 / np.sqrt(mean)
-                self._mean += 1
+                self._scale[part] = np.sqrt(weight / mean)
+                self._mean += weight
 
-    def novelty_of(
+    def near(
         self,
         embeddings: Float32[np.ndarray, "N D"],
         scores: Float64[np.ndarray, " N"],
         slices: Int[np.ndarray, " N"],
     ) -> Float64[np.ndarray, " N"]:
-        """Never Give Up's episodic novelty of N cells among the visits.
+        """How many visits are near each of N cells: the sum of the kernel K.
 
         Only visits with at least the cell's score count: with less of it (without a key, say) the
         same picture may lead elsewhere, with more of it whatever the cell leads to is known as
         well. For the same reason visits in a later slice of time do not count: with more time left
         a state may lead further. Distances are divided by the mean one between visits; those of
-        places and of pictures each by its own.
+        places and of pictures each by its own, and places count a third as much.
 
         Args:
             embeddings: of the cells.
@@ -143,7 +149,7 @@ class Visited:
             slices: of time, in which these were reached.
 
         Returns:
-            1 / (sqrt(sum of K) + 1) for each cell: 1 where no visit counts.
+            The sum for each cell: 0 where no visit counts.
         """
         of_visits, of_cells = torch.from_numpy(self.scores), torch.from_numpy(scores)
         visited_in, reached_in = torch.from_numpy(self.slices), torch.from_numpy(slices)
@@ -154,12 +160,94 @@ class Visited:
             squared = torch.cdist(torch.from_numpy(embeddings[part]), visited).square_()
             squared[of_visits < of_cells[part, None]] = torch.inf
             squared[visited_in > reached_in[part, None]] = torch.inf
-            found[part] = episodic_novelty(
-                squared,
-                self._mean,
-                epsilon=_EPSILON,
-                cluster_distance=_CLUSTER_DISTANCE,
-                pseudo_count=_PSEUDO_COUNT,
-                max_similarity=torch.inf,
-            )
+            normalised = normalised_distances(squared, self._mean)
+            similar = kernel(normalised, epsilon=_EPSILON, cluster_distance=_CLUSTER_DISTANCE)
+            found[part] = similar.sum(-1)
         return found
+
+    def novelty_of(
+        self,
+        embeddings: Float32[np.ndarray, "N D"],
+        scores: Float64[np.ndarray, " N"],
+        slices: Int[np.ndarray, " N"],
+    ) -> Float64[np.ndarray, " N"]:
+        """Never Give Up's episodic novelty of N cells: 1 / (sqrt(sum of K) + 1).
+
+        It is 1 where no visit counts. Arguments as of :meth:`near`.
+        """
+        return 1 / (np.sqrt(self.near(embeddings, scores, slices)) + _PSEUDO_COUNT)
+
+
+class Known(NamedTuple):
+    """N visits or cells."""
+
+    embeddings: Float32[np.ndarray, "N D"]
+    """Of the states."""
+    scores: Float64[np.ndarray, " N"]
+    """Or the levels of score, that they were reached with."""
+    slices: Int[np.ndarray, " N"]
+    """Of time, in which they were reached."""
+
+
+class Familiarity:
+    """How new cells are among a sample of visits, and how many other cells are near them.
+
+    Args:
+        place_size: numbers at the end of an embedding that tell where the agent is; of 0 it is not
+            asked how many cells are near.
+        generator: draws the sample.
+
+    Attributes:
+        sample: of the visits.
+        refresh_at: visits after which all is computed anew.
+    """
+
+    def __init__(self, place_size: int, generator: np.random.Generator) -> None:
+        self.sample = VisitSample(generator)
+        self.refresh_at = 1.0
+        self._place_size = place_size
+        self._load(None, None, 1)
+
+    @property
+    def due(self) -> bool:
+        """Whether there are so many more visits that all should be computed anew."""
+        return self.sample.count >= self.refresh_at
+
+    def refresh(self, visits: Known, cells: Known) -> None:
+        """Compare with these visits, the sample's, and with some of these cells from now on."""
+        self.refresh_at = self.sample.count * _REFRESH_GROWTH
+        every = -(-len(cells.scores) // _SAMPLE)
+        self._load(visits, Known(*(values[::every] for values in cells)), every)
+
+    def _load(self, visits: Known | None, cells: Known | None, every: int) -> None:
+        self._visits, self._cells, self._every = visits, cells, every
+        self._visited = visits and Visited(*visits, place_size=self._place_size)
+        self._crowd = None
+        if cells and self._place_size:
+            self._crowd = Visited(*cells, place_size=self._place_size)
+
+    def of(self, known: Known) -> tuple[Float64[np.ndarray, " N"], Float64[np.ndarray, " N"]]:
+        """Of N cells the novelty, and about how many cells are near each, itself included."""
+        novelty, crowd = np.ones((2, len(known.scores)))
+        if self._visited:
+            novelty = self._visited.novelty_of(*known)
+        if self._crowd:
+            crowd = np.maximum(self._every * self._crowd.near(*known), 1)
+        return novelty, crowd
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that lasts."""
+        return {
+            "sample": self.sample.state_dict(),
+            "refresh_at": self.refresh_at,
+            "visits": self._visits and tuple(self._visits),
+            "cells": self._cells and tuple(self._cells),
+            "every": self._every,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned."""
+        self.sample.load_state_dict(state["sample"])
+        self.refresh_at = state["refresh_at"]
+        visits, cells = (state[key] and Known(*state[key]) for key in ("visits", "cells"))
+        self._load(visits, cells, state["every"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ngu_agents.archive import novelty
-from ngu_agents.archive.novelty import Visited, VisitSample
+from ngu_agents.archive.novelty import Familiarity, Known, Visited, VisitSample
 
 
 def slow_novelty(visited, visits, embedding, score, piece):
@@ -50,7 +50,7 @@ def test_places_and_pictures_each_have_their_own_unit():
     generator = np.random.default_rng(0)
     pictures, places = generator.normal(size=(40, 4)), 9 * generator.normal(size=(40, 2))
     in_units = [part / np.sqrt(2 * part.var(0).sum()) for part in (pictures, places)]
-    scaled = np.concatenate(in_units, axis=1)
+    scaled = np.concatenate((in_units[0], np.sqrt(1 / 3) * in_units[1]), axis=1)
     visits = np.zeros(40), np.zeros(40, np.int64)
     visited = Visited(np.float32(np.c_[pictures, places]), *visits, place_size=2)
     found = visited.novelty_of(visited.embeddings, *visits)
@@ -82,3 +82,21 @@ def test_few_visits_are_all_kept():
     assert sample.cells.tolist() == [4, 2, 4]
     sample.regroup(np.array([0, 0, 1, 1, 1]))
     assert sample.cells.tolist() == [1, 1, 1]
+
+
+def crowded(place_size, count, monkeypatch, most=4096):
+    """How many of `count` cells at one place are near each, and near one far away."""
+    monkeypatch.setattr(novelty, "_SAMPLE", most)
+    embeddings = np.zeros((count + 1, 4), np.float32)
+    embeddings[-1] = 5.0
+    known = Known(embeddings, np.zeros(count + 1), np.zeros(count + 1, np.int64))
+    familiarity = Familiarity(place_size, np.random.default_rng(0))
+    assert familiarity.of(known)[1].tolist() == [1.0] * (count + 1)
+    familiarity.refresh(known, known)
+    return familiarity.of(known)[1]
+
+
+def test_cells_at_one_place_are_a_crowd(monkeypatch):
+    np.testing.assert_allclose(crowded(2, 60, monkeypatch), [60.0] * 60 + [1.0], rtol=1e-2)
+    np.testing.assert_allclose(crowded(2, 60, monkeypatch, most=20)[:60], 60.0, atol=4)
+    assert (crowded(0, 60, monkeypatch) == 1).all()
