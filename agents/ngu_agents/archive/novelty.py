@@ -217,14 +217,13 @@ class Familiarity:
         """Compare with these visits, the sample's, and with some of these cells from now on."""
         self.refresh_at = self.sample.count * _REFRESH_GROWTH
         every = -(-len(cells.scores) // _SAMPLE)
-        self._load(visits, Known(*(values[::every] for values in cells)), every)
+        some = Known(*(values[::every] for values in cells))
+        self._load(visits, some if self._place_size else None, every)
 
     def _load(self, visits: Known | None, cells: Known | None, every: int) -> None:
         self._visits, self._cells, self._every = visits, cells, every
         self._visited = visits and Visited(*visits, place_size=self._place_size)
-        self._crowd = None
-        if cells and self._place_size:
-            self._crowd = Visited(*cells, place_size=self._place_size)
+        self._crowd = cells and Visited(*cells, place_size=self._place_size)
 
     def of(self, known: Known) -> tuple[Float64[np.ndarray, " N"], Float64[np.ndarray, " N"]]:
         """Of N cells the novelty, and about how many cells are near each, itself included."""
