@@ -23,9 +23,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from gymnasium.vector import SyncVectorEnv
 from minigrid.envs.multiroom import MultiRoomEnv
 from rich.console import Console
 from rich.table import Table
@@ -89,7 +90,9 @@ class WatchedSession(Session):
 
     def __init__(self, settings: TrainSettings) -> None:
         super().__init__(settings)
-        self._ways = Ways([env.unwrapped for env in self.envs.unwrapped.envs])  # type: ignore[attr-defined]
+        mazes = self.envs.unwrapped
+        assert isinstance(mazes, SyncVectorEnv), f"MultiRooms step one by one, got {mazes}"
+        self._ways = Ways([cast(MultiRoomEnv, maze.unwrapped) for maze in mazes.envs])
 
     def begin(self) -> None:
         """Begin an episode in each environment."""
