@@ -113,9 +113,7 @@ class DownscaledCells(Cells):
 
     def __call__(self, observations: np.ndarray, where: Bool[np.ndarray, " E"]) -> Named:
         """The cells of observations [E, ...]; right everywhere, not only in ``where``."""
-        if self._channel_axis is not None:
-            observations = np.moveaxis(observations, self._channel_axis + 1, 0)[-1]
-        values = observations.astype(np.float32)
+        values = last_channel(observations, self._channel_axis).astype(np.float32)
         if self._areas is None:
             values = np.where(self._bounded, values, values / (1 + np.abs(values)))
         else:
@@ -125,6 +123,13 @@ class DownscaledCells(Cells):
         # A touch above, so that the average of equal shades does not fall below them.
         shades = np.clip(shares * self._levels + 1e-3, 0, self._levels - 1).astype(np.uint8)
         return Named([shade.tobytes() for shade in shades], shares)
+
+
+def last_channel(observations: np.ndarray, channel_axis: int | None) -> np.ndarray:
+    """Of observations [E, ...] the last channel; they themselves where there are no channels."""
+    if channel_axis is None:
+        return observations
+    return np.moveaxis(observations, channel_axis + 1, 0)[-1]
 
 
 def area_averages(length: int, parts: int) -> np.ndarray:

@@ -100,24 +100,28 @@ class VisitSample:
         self._lengths[:] = state["lengths"]
 
 
+class Known(NamedTuple):
+    """N visits, or cells, that are compared."""
+
+    embeddings: Float32[np.ndarray, "N D"]
+    """Of the states."""
+    scores: Float64[np.ndarray, " N"]
+    """Or levels of score, that they were reached with."""
+    slices: Int[np.ndarray, " N"]
+    """Of time, in which they were reached."""
+
+
 class Visited:
     """Visits, or cells, that cells are compared with.
 
     Args:
-        embeddings: of the M cells visited, float32 [M, D].
-        scores: what they were visited with, float64 [M].
-        slices: of time, in which they were visited, int64 [M].
+        known: M of them.
         place_size: numbers at the end of an embedding that tell where the agent is.
     """
 
-    def __init__(
-        self,
-        embeddings: Float32[np.ndarray, "M D"],
-        scores: Float64[np.ndarray, " M"],
-        slices: Int[np.ndarray, " M"],
-        place_size: int = 0,
-    ) -> None:
-        self.embeddings, self.scores, self.slices = embeddings, scores, slices
+    def __init__(self, known: Known, place_size: int = 0) -> None:
+        self.known = known
+        embeddings = known.embeddings
         picture_size = embeddings.shape[1] - place_size
         self._mean = 0.0
         self._scale = np.ones(embeddings.shape[1], np.float32)
@@ -129,12 +133,7 @@ class Visited:
                 self._scale[part] = np.sqrt(weight / mean)
                 self._mean += weight
 
-    def near(
-        self,
-        embeddings: Float32[np.ndarray, "N D"],
-        scores: Float64[np.ndarray, " N"],
-        slices: Int[np.ndarray, " N"],
-    ) -> Float64[np.ndarray, " N"]:
+    def near(self, cells: Known) -> Float64[np.ndarray, " N"]:
         """How many visits are near each of N cells: the sum of the kernel K.
 
         Only visits with at least the cell's score count: with less of it (without a key, say) the
@@ -144,17 +143,16 @@ class Visited:
         places and of pictures each by its own, and places count a third as much.
 
         Args:
-            embeddings: of the cells.
-            scores: of their best states.
-            slices: of time, in which these were reached.
+            cells: N of them, by their best states.
 
         Returns:
             The sum for each cell: 0 where no visit counts.
         """
-        of_visits, of_cells = torch.from_numpy(self.scores), torch.from_numpy(scores)
-        visited_in, reached_in = torch.from_numpy(self.slices), torch.from_numpy(slices)
-        visited, found = torch.from_numpy(self.embeddings * self._scale), np.empty(len(embeddings))
-        embeddings = embeddings * self._scale
+        of_visits, of_cells = torch.from_numpy(self.known.scores), torch.from_numpy(cells.scores)
+        visited_in, reached_in = (torch.from_numpy(known.slices) for known in (self.known, cells))
+        visited = torch.from_numpy(self.known.embeddings * self._scale)
+        embeddings = cells.embeddings * self._scale
+        found = np.empty(len(embeddings))
         for first in range(0, len(embeddings), _ROWS):
             part = slice(first, first + _ROWS)
             squared = torch.cdist(torch.from_numpy(embeddings[part]), visited).square_()
@@ -165,28 +163,12 @@ class Visited:
             found[part] = similar.sum(-1)
         return found
 
-    def novelty_of(
-        self,
-        embeddings: Float32[np.ndarray, "N D"],
-        scores: Float64[np.ndarray, " N"],
-        slices: Int[np.ndarray, " N"],
-    ) -> Float64[np.ndarray, " N"]:
+    def novelty_of(self, cells: Known) -> Float64[np.ndarray, " N"]:
         """Never Give Up's episodic novelty of N cells: 1 / (sqrt(sum of K) + 1).
 
-        It is 1 where no visit counts. Arguments as of :meth:`near`.
+        It is 1 where no visit counts.
         """
-        return 1 / (np.sqrt(self.near(embeddings, scores, slices)) + _PSEUDO_COUNT)
-
-
-class Known(NamedTuple):
-    """N visits or cells."""
-
-    embeddings: Float32[np.ndarray, "N D"]
-    """Of the states."""
-    scores: Float64[np.ndarray, " N"]
-    """Or the levels of score, that they were reached with."""
-    slices: Int[np.ndarray, " N"]
-    """Of time, in which they were reached."""
+        return 1 / (np.sqrt(self.near(cells)) + _PSEUDO_COUNT)
 
 
 class Familiarity:
@@ -206,7 +188,7 @@ class Familiarity:
         self.sample = VisitSample(generator)
         self.refresh_at = 1.0
         self._place_size = place_size
-        self._load(None, None, 1)
+        self._compare_with(None, None, 1)
 
     @property
     def due(self) -> bool:
@@ -218,20 +200,20 @@ class Familiarity:
         self.refresh_at = self.sample.count * _REFRESH_GROWTH
         every = -(-len(cells.scores) // _SAMPLE)
         some = Known(*(values[::every] for values in cells))
-        self._load(visits, some if self._place_size else None, every)
+        self._compare_with(visits, some if self._place_size else None, every)
 
-    def _load(self, visits: Known | None, cells: Known | None, every: int) -> None:
-        self._visits, self._cells, self._every = visits, cells, every
-        self._visited = visits and Visited(*visits, place_size=self._place_size)
-        self._crowd = cells and Visited(*cells, place_size=self._place_size)
+    def _compare_with(self, visits: Known | None, cells: Known | None, every: int) -> None:
+        self._visited = visits and Visited(visits, self._place_size)
+        self._crowd = cells and Visited(cells, self._place_size)
+        self._every = every
 
-    def of(self, known: Known) -> tuple[Float64[np.ndarray, " N"], Float64[np.ndarray, " N"]]:
+    def of(self, cells: Known) -> tuple[Float64[np.ndarray, " N"], Float64[np.ndarray, " N"]]:
         """Of N cells the novelty, and about how many cells are near each, itself included."""
-        novelty, crowd = np.ones((2, len(known.scores)))
+        novelty, crowd = np.ones((2, len(cells.scores)))
         if self._visited:
-            novelty = self._visited.novelty_of(*known)
+            novelty = self._visited.novelty_of(cells)
         if self._crowd:
-            crowd = np.maximum(self._every * self._crowd.near(*known), 1)
+            crowd = self._every * self._crowd.near(cells)
         return novelty, crowd
 
     def state_dict(self) -> dict[str, Any]:
@@ -239,8 +221,8 @@ class Familiarity:
         return {
             "sample": self.sample.state_dict(),
             "refresh_at": self.refresh_at,
-            "visits": self._visits and tuple(self._visits),
-            "cells": self._cells and tuple(self._cells),
+            "visits": self._visited and tuple(self._visited.known),
+            "cells": self._crowd and tuple(self._crowd.known),
             "every": self._every,
         }
 
@@ -249,4 +231,4 @@ class Familiarity:
         self.sample.load_state_dict(state["sample"])
         self.refresh_at = state["refresh_at"]
         visits, cells = (state[key] and Known(*state[key]) for key in ("visits", "cells"))
-        self._load(visits, cells, state["every"])
+        self._compare_with(visits, cells, state["every"])

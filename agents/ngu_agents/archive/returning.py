@@ -60,6 +60,7 @@ class ReturningEnvs(VectorWrapper):
 
     Raises:
         TypeError: observations are no pictures, or actions not Discrete from 0 to 255 at most.
+        ValueError: cells are controlled, and there is no other action to try.
     """
 
     def __init__(self, envs: VectorEnv, *, config: ReturningConfig, seed: int) -> None:
@@ -69,6 +70,7 @@ class ReturningEnvs(VectorWrapper):
             raise TypeError(
                 f"trajectories hold Discrete actions from 0 to 255 at most, got {space}"
             )
+        # Environments that can go back have these methods, which gymnasium's type does not tell.
         self._returning_envs: Snapshots = envs  # pyright: ignore[reportAttributeAccessIssue]
         self._trials: Trials | None = None
         image = ObservationSpec(envs.single_observation_space).kind == "image"

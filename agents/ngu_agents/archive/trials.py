@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float32, Shaped
 
 from ngu.seeding import Seeds, generator_state, set_generator_state
 from ngu.spaces import ObservationSpec
-from ngu_agents.archive.cells import Named
+from ngu_agents.archive.cells import Named, last_channel
 
 # A larger share of the picture differs only where one of the actions led to another place.
 _LARGEST_SHARE = 1 / 8
@@ -94,6 +94,7 @@ class Trials:
 
     def __init__(self, envs: VectorEnv, *, every: int, areas: int, seed: int) -> None:
         self._envs = envs
+        # Environments that can go back have these methods, which gymnasium's type does not tell.
         self._returning_envs: Snapshots = envs  # pyright: ignore[reportAttributeAccessIssue]
         space = envs.single_action_space
         assert isinstance(space, Discrete)
@@ -150,9 +151,7 @@ class Trials:
         return Named(names, np.concatenate((named.embeddings, places), axis=1))
 
     def _pictures(self, observation: np.ndarray) -> np.ndarray:
-        if self._channel_axis is None:
-            return observation
-        return np.moveaxis(observation, self._channel_axis + 1, 0)[-1]
+        return last_channel(observation, self._channel_axis)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next trials depend on."""

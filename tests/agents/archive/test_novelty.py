@@ -29,7 +29,7 @@ def test_it_is_algorithm_1_among_the_visits_of_at_least_a_score_and_as_early():
     scores = generator.choice([-50.0, 0.0, 100.0, 500.0], 303)
     slices = generator.integers(3, size=303)
     visits = visited_scores, visited_slices
-    found = Visited(visited, *visits).novelty_of(cells, scores, slices)
+    found = Visited(Known(visited, *visits)).novelty_of(Known(cells, scores, slices))
     expected = [
         slow_novelty(visited.astype(float), visits, cell.astype(float), score, piece)
         for cell, score, piece in zip(cells, scores, slices, strict=True)
@@ -42,7 +42,8 @@ def test_where_all_visits_were_the_same():
     visited = np.ones((9, 2), np.float32)
     cells = np.array([[1, 1], [1, 2]], np.float32)
     slices = np.zeros(9, np.int64)
-    found = Visited(visited, np.zeros(9), slices).novelty_of(cells, np.zeros(2), slices[:2])
+    known = Known(visited, np.zeros(9), slices)
+    found = Visited(known).novelty_of(Known(cells, np.zeros(2), slices[:2]))
     np.testing.assert_allclose(found, [1 / 4, 1.0])
 
 
@@ -52,8 +53,8 @@ def test_places_and_pictures_each_have_their_own_unit():
     in_units = [part / np.sqrt(2 * part.var(0).sum()) for part in (pictures, places)]
     scaled = np.concatenate((in_units[0], np.sqrt(1 / 3) * in_units[1]), axis=1)
     visits = np.zeros(40), np.zeros(40, np.int64)
-    visited = Visited(np.float32(np.c_[pictures, places]), *visits, place_size=2)
-    found = visited.novelty_of(visited.embeddings, *visits)
+    known = Known(np.float32(np.c_[pictures, places]), *visits)
+    found = Visited(known, place_size=2).novelty_of(known)
     expected = [slow_novelty(scaled, visits, cell, 0.0, 0) for cell in scaled]
     np.testing.assert_allclose(found, expected, rtol=1e-3)
     assert np.ptp(found) > 0.05
