@@ -20,9 +20,14 @@ from rich.progress import Progress
 from ngu.command import exit_code_of
 from ngu.console import log_to_console
 from ngu.evaluation import Episode, Recording, play
-from ngu.parsing import parse
 from ngu.pictures import draws, pictures
-from ngu.played_run import chosen_policies, make_played_envs, make_player, policies_type
+from ngu.played_run import (
+    chosen_policies,
+    make_played_envs,
+    make_player,
+    policies_type,
+    with_options,
+)
 from ngu.players import Player, TrajectoryPlayer
 from ngu.policy_table import policy_row, print_table
 from ngu.run_folder import RunFolder
@@ -40,15 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code, 2 for what the user has to mend."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     log_to_console()
-    known = _parser().parse_args(arguments)
-    return exit_code_of(lambda: _evaluate(known))
+    known, options = _parser().parse_known_args(arguments)
+    return exit_code_of(lambda: _evaluate(known, options))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ngu.evaluate",
         description="Play whole episodes with policies of a trained run, nothing learned, and "
-        "print what each policy reached. The run's folder is only read.",
+        "print what each policy reached. The run's folder is only read. Further arguments are "
+        "options of the environments in place of the run's, such as --options.noop_max 30.",
         allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
@@ -115,9 +121,9 @@ def _share(text: str) -> float:
     return value
 
 
-def _evaluate(known: argparse.Namespace) -> int:
+def _evaluate(known: argparse.Namespace, options: Sequence[str]) -> int:
     folder = RunFolder.open(known.run)
-    settings, _, _ = parse([], "ngu.evaluate", base=folder.path / "config.yaml")
+    settings = with_options(folder, options, "ngu.evaluate")
     settings = dataclasses.replace(settings, device=known.device)
     resolve_device(settings.device)
     policies = chosen_policies(known.policies, settings)

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
+from gymnasium.spaces import Discrete
 from gymnasium.vector import VectorEnv
 
 from ngu.bonuses import make_bonus
 from ngu.novelty.base import IntrinsicReward
 from ngu.novelty.ngu import NGU
-from ngu.parsing import parse
-from ngu.run_folder import RunFolder
-from ngu.sentences import reason
 from ngu.settings import (
-    ARCHIVE_AGENTS,
     SettingsError,
     TrainSettings,
     disagrees_in_latents,
     remembers_latents,
     resolve_device,
 )
+from ngu.state_file import load_tree
 from ngu_agents.archive.agent import ArchiveAgent
-from ngu_agents.archive.returning import ReturningEnvs, best_trajectories
+from ngu_agents.archive.demonstrated import Demonstrated
+from ngu_agents.archive.returning import ReturningEnvs
 from ngu_agents.base import Agent
 from ngu_agents.demonstrations import Demonstrations
 from ngu_agents.dreamer import DreamerAgent
@@ -158,54 +158,46 @@ def returning(envs: VectorEnv, settings: TrainSettings) -> ReturningEnvs:
 
 
 def demonstrations(settings: TrainSettings, envs: VectorEnv) -> Demonstrations | None:
-    """The best trajectories of the archive that a run's settings name; None where they name none.
+    """What the file that a run's settings name demonstrates; None where they name none.
 
     Args:
         settings: of the run, Never Give Up's.
         envs: its environments.
 
     Raises:
-        SettingsError: what they name is no archive's run, or one of other environments.
-        OSError: it is no run folder, or has no checkpoint.
-        DamagedCheckpoint: its checkpoints are damaged.
+        SettingsError: the file holds no demonstrations, or those of other environments.
+        OSError: it cannot be read.
+        DamagedCheckpoint: it is damaged.
     """
     learning = settings.learning
     if learning.demonstrations is None:
         return None
-    folder = RunFolder.open(learning.demonstrations)
-    archive, _, _ = parse([], "ngu.train", base=folder.path / "config.yaml")
-    for name, expected in (("agent", ARCHIVE_AGENTS), ("env", {settings.env})):
-        if getattr(archive, name) not in expected:
-            raise SettingsError(
-                f"demonstrations must be the run folder of an archive on {settings.env}, but the "
-                f"{name} of {folder.path} is {getattr(archive, name)}"
-            )
-    path, state = folder.checkpoints.latest()
+    path = Path(learning.demonstrations)
+    tree = load_tree(path)
     try:
-        found = best_trajectories(state["session"]["envs"], learning.demonstration_count)
-    except (KeyError, TypeError, ValueError) as error:
+        about, demonstrated = tree["about"], Demonstrated(**tree["demonstrated"])
+    except (KeyError, TypeError) as error:
         raise SettingsError(
-            f"{path} is of another version, it cannot demonstrate: {reason(error)}"
+            f"{path} holds no demonstrations, python -m ngu.demonstrate writes them"
         ) from error
-    trajectories = [trajectory for trajectory in found if trajectory.actions]
-    if not trajectories:
-        raise SettingsError(f"the archive in {folder.path} has no trajectory yet")
-    demonstrators = make_envs(archive, len(trajectories), 0)
-    try:
-        if demonstrators.single_observation_space != envs.single_observation_space:
+    stack = envs.metadata.get("frame_stack", 1)
+    shape = envs.single_observation_space.shape or ()
+    num_actions = int(cast(Discrete, envs.single_action_space).n)
+    for what, shown, here in (
+        ("environment", about["env"], settings.env),
+        ("number of actions", about["actions"], num_actions),
+        ("shape of a frame", demonstrated.frames.shape[1:], shape[1:] if stack > 1 else shape),
+    ):
+        if shown != here:
             raise SettingsError(
-                f"demonstrations must be observed as the run's environments are, "
-                f"{envs.single_observation_space}, but those in {folder.path} are "
-                f"{demonstrators.single_observation_space}"
+                f"the {what} of the demonstrations in {path} is {shown}, that of the run is {here}"
             )
-        return Demonstrations(
-            demonstrators,
-            trajectories,
-            replay=settings.replay,
-            recurrent_size=learning.hidden,
-            stack=envs.metadata.get("frame_stack", 1),
-            share=learning.demonstration_share,
-            seed=settings.seed,
-        )
-    finally:
-        demonstrators.close()
+    return Demonstrations(
+        demonstrated,
+        num_actions=num_actions,
+        unroll_length=settings.replay.unroll_length,
+        recurrent_size=learning.hidden,
+        stack=stack,
+        share=learning.demonstration_share,
+        seed=settings.seed,
+    )

@@ -11,8 +11,10 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from ngu.dreaming_players import DreamerPlayer, WorldModelsPlayer
+from ngu.parsing import parse
 from ngu.parts import make_envs
 from ngu.players import FamilyPlayer, Player, PPOPlayer, RandomPlayer, TrajectoryPlayer
+from ngu.run_folder import RunFolder
 from ngu.seeding import Seeds
 from ngu.sentences import reason
 from ngu.settings import ARCHIVE_AGENTS, SettingsError, TrainSettings, resolve_device
@@ -56,6 +58,27 @@ def chosen_policies(asked: list[int] | str | None, settings: TrainSettings) -> l
     policies = list(range(count)) if isinstance(asked, str) else asked
     _check_policies(policies, count)
     return policies
+
+
+def with_options(folder: RunFolder, arguments: Sequence[str], prog: str) -> TrainSettings:
+    """The settings of a run, but for options of its environments.
+
+    Args:
+        folder: Of the run.
+        arguments: Of the command line, such as --options.protocol sticky.
+        prog: Name of the command.
+
+    Raises:
+        SettingsError: One is no option of the environments.
+    """
+    for word in arguments:
+        if word.startswith("-") and not word.startswith("--options."):
+            raise SettingsError(
+                f"unrecognized argument {word}: of the run's settings only the options of its "
+                "environments can be changed here, --options.NAME VALUE"
+            )
+    settings, _, _ = parse(arguments, prog, base=folder.path / "config.yaml")
+    return settings
 
 
 def make_played_envs(settings: TrainSettings, num_envs: int, seed: int) -> VectorEnv:

@@ -19,7 +19,7 @@ from ngu.precision import resolve_precision
 from ngu.seeding import Seeds
 from ngu.settings import TrainSettings
 from ngu_agents.acting import Actor
-from ngu_agents.archive.returning import best_trajectories
+from ngu_agents.archive.returning import best_trajectory
 from ngu_agents.base import Step
 from ngu_agents.networks import make_network
 from ngu_agents.ppo_acting import PPOActor
@@ -101,7 +101,7 @@ class TrajectoryPlayer:
 
     def __init__(self, envs: RestorableVectorEnv, state: Mapping[str, Any]) -> None:
         self._envs = envs
-        (best,) = best_trajectories(state, 1)
+        best = best_trajectory(state)
         self._root = best.root
         self._actions = np.frombuffer(best.actions, np.uint8).astype(np.int64)
         self.length = len(self._actions)
@@ -163,6 +163,7 @@ class FamilyPlayer:
         # make_network has seen to it that the space has a first action.
         self._action_start = int(cast(gymnasium.spaces.Discrete, action_space).start)
         network.load_state_dict(state["learner"]["network"])
+        self._temperature = settings.learning.temperature
         self._network = network.to(device, resolve_precision(settings.precision, device))
         self.novelty = Novelty(envs, settings, state, device)
 
@@ -175,6 +176,7 @@ class FamilyPlayer:
             generator=self._generator,
             device=self._device,
             policies=policies,
+            temperature=self._temperature,
         )
         self.novelty.begin(observation)
 

@@ -276,6 +276,13 @@ def test_same_seed_same_table_and_the_video_changes_nothing(runs, outcome, tmp_p
     assert all(0 < row["coverage"] < 1 for row in first["policies"])
 
 
+def test_other_options_of_the_environments(runs, outcome):
+    played = (runs / "maze", "--policies", "9", "--epsilon", "1", "--episodes", "3")
+    (short,) = outcome(*played, "--options.max_steps", "2")["policies"]
+    (long,) = outcome(*played)["policies"]
+    assert short["episode_length"] <= 2 < long["episode_length"]
+
+
 def test_run_without_novelty_and_run_of_random_actions(runs, outcome, tmp_path):
     (row,) = outcome(runs / "random", "--video", tmp_path / "a.gif")["policies"]
     assert (row["policy"], row["beta"], row["episodes"]) == (None, None, 4)
@@ -451,6 +458,8 @@ def test_what_is_drawn_is_what_was_played():
         ("archive", ["--episodes", "2"], "an archive's trajectory is the same every time"),
         ("unlearned", [], "the run still learns to see and to predict, it has no controller yet"),
         ("car", [], "nothing has a higher score than the beginning"),
+        ("sea", ["--learning.hidden", "4"], "unrecognized argument --learning.hidden: of the run"),
+        ("sea", ["--options.width", "4"], "no option --options.width"),
     ],
 )
 def test_errors_are_one_sentence(runs, capsys, name, arguments, sentence):

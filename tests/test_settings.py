@@ -58,8 +58,9 @@ def test_a_preset_parses_and_holds_only_what_differs_from_the_defaults(name):
 
 def test_the_presets_are_those_that_are_promised():
     promised = (
-        "atari-cpu atari-gpu atari-paper atari-ppo classic crafter crafter-ppo deep-sea disco-maze "
-        "dreamer-atari-cpu dreamer-atari-gpu dreamer-crafter dreamer-minigrid world-models"
+        "atari-cpu atari-demonstrations atari-gpu atari-paper atari-ppo classic crafter "
+        "crafter-ppo deep-sea disco-maze dreamer-atari-cpu dreamer-atari-gpu dreamer-crafter "
+        "dreamer-minigrid world-models"
     )
     assert preset_names() == promised.split()
 
@@ -187,9 +188,9 @@ def test_help_tells_each_setting_in_a_sentence(capsys):
         "Time between checkpoints; what a crash can cost at most.",
         "Nearest neighbours that a state is compared with, K.",
         "What to train, where, and for how long:",
-        "A preset (atari-cpu, atari-gpu, atari-paper, atari-ppo, classic, crafter, crafter-ppo, "
-        "deep-sea, disco-maze, dreamer-atari-cpu, dreamer-atari-gpu, dreamer-crafter, "
-        "dreamer-minigrid, world-models)",
+        "A preset (atari-cpu, atari-demonstrations, atari-gpu, atari-paper, atari-ppo, classic, "
+        "crafter, crafter-ppo, deep-sea, disco-maze, dreamer-atari-cpu, dreamer-atari-gpu, "
+        "dreamer-crafter, dreamer-minigrid, world-models)",
         "Folder of a run to go on with, from its last checkpoint.",
     ):
         # A line may end at a hyphen.

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ngu import training
+from ngu.demonstrate import main as demonstrate
 from ngu.run_folder import RunFolder
 from ngu.train import main
 from ngu_envs import WorkerDiedError
@@ -470,20 +471,22 @@ def test_what_world_models_cannot_do(command, tmp_path, words, sentence):
 
 
 @pytest.fixture(scope="module")
-def archive(trainings, tmp_path_factory):
-    """A run of an archive that has found the treasure."""
+def demonstrations(trainings, tmp_path_factory):
+    """A file of demonstrations on deep-sea, of an archive's run beside it."""
     folder = tmp_path_factory.mktemp("archive")
     words = ["--env", "deep-sea", "--agent", "archive", "--options.size", 5, *SHORT]
     run = ["--frames", 2000, "--run-dir", folder / "run"]
     assert trainings.run(*words, *run, output=folder / "output") == 0
-    return folder / "run"
+    few = ("--sweeps", "2", "--states", "4", "--spacing", "2", "--num-envs", "3")
+    assert demonstrate([str(folder / "run"), *few]) == 0
+    return folder / "run" / "demonstrations.safetensors"
 
 
-def test_an_archive_demonstrates(trainings, archive, tmp_path):
+def test_demonstrations_have_a_share_in_the_training(trainings, demonstrations, tmp_path):
     words = [
         *DEEP_SEA,
         "--learning.demonstrations",
-        archive,
+        demonstrations,
         "--learning.demonstration_updates",
         40,
     ]
@@ -495,31 +498,52 @@ def test_an_archive_demonstrates(trainings, archive, tmp_path):
     assert trainings.run("--resume", runs["stopped"], "--frames", 500, output=output) == 0
     rows = rows_of(runs["whole"])
     assert rows_of(runs["stopped"]) == rows
-    assert any(row.get("loss/margin", 0) > 0 for row in rows)
+    shown = [row["loss/demonstration"] for row in rows if "loss/demonstration" in row]
+    assert 0 < shown[-1] < shown[0]
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--env", "noisy-tv"], "of an archive on noisy-tv, but the env of"),
-        (["--env", "deep-sea", "--options.size", 6], "must be observed as the run's environments"),
-        (["--env", "deep-sea", "--learning.demonstrations", "nowhere"], "nowhere is no run folder"),
-        (["--env", "deep-sea", "--learning.demonstration_share", 2], "must be in [0, 1], got 2"),
+        (["--env", "noisy-tv"], "is deep-sea, that of the run is noisy-tv"),
+        (["--options.size", 6], "is (1, 5, 5), that of the run is (1, 6, 6)"),
+        (["--learning.demonstrations", "nowhere"], "No such file or directory: 'nowhere'"),
+        (["--learning.demonstration_share", 2], "must be in [0, 1], got 2"),
+        (["--learning.demonstration_temperature", 0], "temperature must be above 0, got 0"),
     ],
 )
-def test_what_demonstrates_nothing(command, archive, tmp_path, words, sentence):
-    shown = ["--learning.demonstrations", archive, *TINY]
+def test_what_demonstrates_nothing(command, demonstrations, tmp_path, words, sentence):
+    shown = ["--env", "deep-sea", "--learning.demonstrations", demonstrations, *TINY]
     code, said = command(*shown, *words, "--run-dir", "run")
     assert code == 2
     assert sentence in said
     assert not (tmp_path / "run").exists()
 
 
-def test_an_agent_is_no_archive(command, finished, tmp_path):
-    code, said = command(*DEEP_SEA, "--learning.demonstrations", finished, "--run-dir", "run")
+def test_a_checkpoint_is_no_demonstration(command, finished, tmp_path):
+    shown = newest(finished)
+    code, said = command(*DEEP_SEA, "--learning.demonstrations", shown, "--run-dir", "run")
     assert code == 2
-    assert "run folder of an archive on deep-sea, but the agent of" in said
+    assert "holds no demonstrations, python -m ngu.demonstrate writes them" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_demonstrated(run_command, finished, demonstrations):
+    run = demonstrations.parent
+    before = demonstrations.read_bytes()
+    for words, sentence in (
+        ([finished], "must be the folder of an archive's run, but the agent of"),
+        (["nowhere"], "nowhere is no run folder"),
+        ([run], "demonstrations.safetensors exists already; --out FILE writes to another"),
+        ([run, "--score", 2, "--out", "more"], "the highest score is 0.99, none is 2 or more"),
+        ([run, "--out", "more", "--options.size", 6], "a picture is (6, 6) in place of (5, 5)"),
+        ([run, "--out", "more", "--options.depth", 6], "no option --options.depth"),
+    ):
+        code, said = run_command(demonstrate, *words)
+        assert code == 2
+        assert sentence in said
+        assert not Path("more").exists()
+    assert demonstrations.read_bytes() == before
 
 
 def test_help_and_print_config_end_well(command, capsys, tmp_path):

@@ -11,25 +11,25 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from ngu.seeding import generator_state, set_generator_state
 from ngu_agents.networks import Inputs, RecurrentQNetwork
 
 
-def behaviour_probabilities(
-    action: np.ndarray, greedy: np.ndarray, epsilon: np.ndarray, num_actions: int
-) -> np.ndarray:
-    """The probability mu with which an epsilon-greedy actor takes the action it took, [E] float32.
+def policy_probabilities(values: Tensor, temperature: float) -> np.ndarray:
+    """The chances [E, A] of the actions of values [E, A] that are not random ones.
 
-    The greedy action also comes up among the random ones: its probability is
-    1 - epsilon + epsilon / A, however it was drawn; any other's is epsilon / A.
+    The greatest value's action is certain, or at a temperature above 0 each one's chance is
+    proportional to exp(Q / temperature).
     """
-    chance = epsilon / num_actions
-    return np.where(action == greedy, 1.0 - epsilon + chance, chance).astype(np.float32)
+    if temperature:
+        return torch.softmax(values / temperature, dim=-1).cpu().numpy()
+    return one_hot(values.argmax(dim=-1), values.shape[-1]).float().cpu().numpy()
 
 
 class Actor:
-    """Plays epsilon-greedily in E environments and remembers what the network reads next.
+    """Plays in E environments, now and then at random, and remembers what the network reads next.
 
     Args:
         network: played as it is; the caller hands it weights (see :meth:`load_weights`).
@@ -38,6 +38,7 @@ class Actor:
         device: of the network.
         policies: index of the policy of each environment, [E]; None draws one uniformly from the
             family whenever an episode begins, as NGU's actors do.
+        temperature: of the other actions, see :func:`policy_probabilities`.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Actor:
         generator: np.random.Generator,
         device: torch.device,
         policies: np.ndarray | None = None,
+        temperature: float = 0.0,
     ) -> None:
         num_envs = len(epsilons)
         self.network = network.requires_grad_(False)
@@ -59,6 +61,7 @@ class Actor:
         self.reward_int = np.zeros(num_envs, dtype=np.float32)
         self.state = torch.zeros(2, num_envs, network.lstm.hidden_size, device=device)
         self._policies = policies
+        self._temperature = temperature
         self._generator = generator
         self._device = device
         self.begin(np.ones(num_envs, dtype=bool))
@@ -92,12 +95,18 @@ class Actor:
             reward_int_tm1=self._row(self.reward_int),
         )
         values, self.state = self.network(inputs, self.state)
-        greedy = values[0].argmax(dim=-1).cpu().numpy()
-        num_envs, num_actions = len(greedy), self.network.num_actions
-        chance = self._generator.random(num_envs) < self.epsilons
+        chances = policy_probabilities(values[0], self._temperature)
+        num_envs, num_actions = chances.shape
+        chosen = chances.argmax(-1)
+        if self._temperature:
+            drawn = self._generator.random((num_envs, 1)) < chances.cumsum(-1)
+            chosen = np.where(drawn.any(-1), drawn.argmax(-1), chosen)
+        at_random = self._generator.random(num_envs) < self.epsilons
         drawn = self._generator.integers(num_actions, size=num_envs)
-        self.action = np.where(chance, drawn, greedy)
-        return self.action, behaviour_probabilities(self.action, greedy, self.epsilons, num_actions)
+        self.action = np.where(at_random, drawn, chosen)
+        taken = chances[np.arange(num_envs), self.action]
+        probability = (1 - self.epsilons) * taken + self.epsilons / num_actions
+        return self.action, probability.astype(np.float32)
 
     def observe(self, reward_ext: np.ndarray, reward_int: np.ndarray, first: np.ndarray) -> None:
         """Take the rewards [E] that came with the next observations, and where episodes begin."""

@@ -50,30 +50,28 @@ class RecurrentReplayConfig:
     """Transitions in an update of the intrinsic reward's networks, drawn uniformly from the replay;
     0 leaves the networks as they are (the paper: the last 5 of each of its 64 sequences)."""
     demonstrations: str | None = None
-    """Run folder of an archive, whose best trajectories are demonstrations; none for none."""
-    demonstration_count: int = 64
-    """Trajectories of the archive, evenly spaced among those to half of its highest score or
-    more, the best one included."""
+    """File that ngu.demonstrate wrote; none for none."""
     demonstration_share: float = 0.25
     """Chance of each of an update's sequences to be one of a demonstration (R2D3, 1909.01387)."""
     demonstration_updates: int = 0
     """Updates in the beginning that see demonstrations alone, one at each step of all
     environments (DQfD, 1704.03732)."""
-    demonstration_margin: float = 0.8
-    """What a demonstrated action is to be worth more than any other (DQfD, 1704.03732)."""
+    demonstration_temperature: float = 0.1
+    """With demonstrations, actions that are not random are drawn in proportion to exp(Q / this),
+    and the demonstrated ones are to be likely."""
 
     def __post_init__(self) -> None:
         positive = (
             "num_policies", "features", "hidden", "learning_rate", "adam_epsilon",
             "max_gradient_norm", "batch_size", "replay_ratio", "target_period",
-            "demonstration_count",
+            "demonstration_temperature",
         )  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         for name in (
             "beta", "epsilon_exponent", "bonus_batch_size", "transform_epsilon",
-            "demonstration_margin", "demonstration_updates",
+            "demonstration_updates",
         ):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
@@ -85,3 +83,8 @@ class RecurrentReplayConfig:
                 "gammas must hold 0 <= gamma_min <= gamma_max < 1, got gamma_min "
                 f"{self.gamma_min} and gamma_max {self.gamma_max}"
             )
+
+    @property
+    def temperature(self) -> float:
+        """At which actions are drawn: 0 for the best one of each state."""
+        return 0.0 if self.demonstrations is None else self.demonstration_temperature

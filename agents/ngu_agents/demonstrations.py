@@ -1,4 +1,4 @@
-"""Trajectories of an archive as demonstrations for the recurrent replay agent.
+"""Demonstrated steps in the updates of the recurrent replay agent.
 
 Sources: Paine et al., "Making Efficient Use of Demonstrations to Solve Hard Exploration Problems"
 (R2D3, arXiv 1909.01387): each sequence of an update is one of a demonstration with a fixed chance;
@@ -8,74 +8,50 @@ nothing else. Decided here: a demonstration's previous actions are hidden.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Discrete
-from gymnasium.vector import VectorEnv
 
 from ngu.seeding import Seeds, generator_state, set_generator_state
-from ngu_agents.archive.returning import Snapshots, Trajectory
-from ngu_agents.replay import ReplayConfig, SequenceBatch, SequenceReplay
+from ngu_agents.archive.demonstrated import Demonstrated
+from ngu_agents.replay import SequenceBatch, SequenceReplay
 from ngu_agents.sequence_batch import joined
 
 _POLICY = 0  # the one that exploits
 
 
 class Demonstrations:
-    """A replay of trajectories, drawn from uniformly beside the agent's own.
+    """Sequences of demonstrated steps, drawn beside those of the agent's own replay.
 
     Args:
-        envs: D environments that can go back, one for each trajectory, played once and left.
-        trajectories: D of them, as :func:`~ngu_agents.archive.returning.best_trajectories` returns.
-        replay: settings of the agent's own replay; lengths and periods hold here too.
+        demonstrated: M frames and what was done there.
+        num_actions: that there are.
+        unroll_length: T, steps of a sequence, as in the agent's replay.
         recurrent_size: H, as in the agent's replay; the states are zeros.
         stack: frames that the environments stack, as in the agent's replay.
         share: chance of each of an update's sequences to be one of a demonstration.
         seed: of the draws.
-
-    Raises:
-        ValueError: a trajectory did not bring its score once more.
     """
 
     def __init__(
         self,
-        envs: VectorEnv,
-        trajectories: Sequence[Trajectory],
+        demonstrated: Demonstrated,
         *,
-        replay: ReplayConfig,
+        num_actions: int,
+        unroll_length: int,
         recurrent_size: int,
         stack: int,
         share: float,
         seed: int,
     ) -> None:
+        self._known = demonstrated
+        self._num_actions = num_actions
+        self._unroll_length = unroll_length
+        self._recurrent_size = recurrent_size
+        self._stack = stack
         self._share = share
-        # The environments of an archive have Discrete actions from zero, or none would be here.
-        self._num_actions = int(cast(Discrete, envs.single_action_space).n)
         self._generator = Seeds(seed).numpy("demonstrations")
-        longest = max(len(trajectory.actions) for trajectory in trajectories)
-        # The last sequence needs its observations and those of a stack.
-        slots = longest + 2 + replay.unroll_length + replay.period
-        periods = -(-(slots + stack + 1) // replay.period) + 1
-        self._replay = SequenceReplay(
-            dataclasses.replace(
-                replay,
-                capacity_steps=periods * replay.period * len(trajectories),
-                capacity_gb=None,
-                priority_exponent=0.0,
-                importance_exponent=0.0,
-                min_sequences=1,
-            ),
-            num_envs=len(trajectories),
-            observation_space=envs.single_observation_space,
-            recurrent_size=recurrent_size,
-            generator=self._generator,
-            stack=stack,
-            stack_padding="zero",
-        )
-        self._play(envs, trajectories, slots, recurrent_size)
+        self._steps = np.flatnonzero(demonstrated.action >= 0)
 
     def mixed(self, own: SequenceReplay, batch_size: int) -> SequenceBatch:
         """Sequences of both: each a demonstration with the chance ``share``."""
@@ -88,76 +64,70 @@ class Demonstrations:
         return joined(parts)
 
     def sample(self, count: int) -> SequenceBatch:
-        """Sequences of demonstrations alone.
+        """Sequences of demonstrations alone: each ends with a step drawn from all of them.
 
-        Their previous actions are random ones. The archive explores by doing the same many times in
-        a row, and a network that reads what was done last would learn to do it for ever.
+        One that would begin before its episode does is filled with steps that are not valid. Its
+        previous actions are random ones: a search does the same many times in a row, and a network
+        that reads what was done last would learn to do it for ever.
         """
-        drawn = self._replay.sample(count)
-        return dataclasses.replace(
-            drawn,
-            action_tm1=self._generator.integers(self._num_actions, size=drawn.action_tm1.shape),
+        known = self._known
+        last = self._generator.choice(self._steps, count)
+        # Frames x_{1-S} to x_T: x_T follows the last step, and each one's stack reaches back.
+        chain = [last + 1, last]
+        for _ in range(self._unroll_length + self._stack - 2):
+            chain.append(self._before(chain[-1]))
+        frames = np.stack(chain[::-1])
+        stack = self._stack
+        observation = self._stacked(frames)
+        frames = frames[stack - 1 :]
+        real = frames >= 0
+        steps, valid = frames[:-1], real[:-1]
+        reward = np.where(valid, known.reward[steps], 0).astype(np.float32)
+        begins = valid & (self._before(steps) < 0)
+        first = np.concatenate((begins | ~valid, np.zeros((1, count), bool)))
+        before = self._before(frames)
+        reward_tm1 = np.where(before >= 0, known.reward[before], 0).astype(np.float32)
+        return SequenceBatch(
+            action=np.where(valid, known.action[steps], 0).astype(np.int64),
+            behaviour_probability=np.ones(steps.shape, np.float32),
+            reward_ext=reward,
+            reward_int=np.zeros(steps.shape, np.float32),
+            terminated=valid & known.terminated[steps],
+            truncated=np.zeros(steps.shape, bool),
+            valid=valid,
+            observation=observation,
+            first=first,
+            action_tm1=self._generator.integers(self._num_actions, size=frames.shape),
+            reward_ext_tm1=reward_tm1,
+            reward_int_tm1=np.zeros(frames.shape, np.float32),
+            policy=np.full(frames.shape, _POLICY, np.int16),
+            recurrent_state=np.zeros((2, count, self._recurrent_size), np.float32),
+            ids=np.full(count, -1),
+            importance_weight=np.ones(count, np.float32),
             demonstrated=np.ones(count, dtype=bool),
         )
 
+    def _before(self, steps: np.ndarray) -> np.ndarray:
+        """Numbers of the steps before these; -1 before an episode's beginning."""
+        return np.where(steps >= 0, self._known.previous[steps], -1)
+
+    def _stacked(self, frames: np.ndarray) -> np.ndarray:
+        """Observations [T + 1, B, ...] of frames [T + S, B]; zeros where there is none."""
+        stack = self._stack
+        if stack == 1:
+            return self._frames(frames)
+        windows = np.lib.stride_tricks.sliding_window_view(frames, stack, axis=0)
+        return self._frames(windows)
+
+    def _frames(self, numbers: np.ndarray) -> np.ndarray:
+        found = self._known.frames[numbers]
+        found[numbers < 0] = 0
+        return found
+
     def state_dict(self) -> dict[str, Any]:
-        """The generator's state; what is drawn from comes from the archive."""
+        """The generator's state; what is drawn from comes from a file."""
         return {"generator": generator_state(self._generator)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
         set_generator_state(self._generator, state["generator"])
-
-    def _play(
-        self, envs: VectorEnv, trajectories: Sequence[Trajectory], slots: int, recurrent_size: int
-    ) -> None:
-        """Play each trajectory over and over, for so many steps; an end of it is a truncation."""
-        returning: Snapshots = envs  # pyright: ignore[reportAssignmentType]
-        count = len(trajectories)
-        roots = [trajectory.root for trajectory in trajectories]
-        actions = [np.frombuffer(trajectory.actions, np.uint8) for trajectory in trajectories]
-        lengths = np.array([len(each) for each in actions])
-        envs.reset()
-        observation, _ = returning.restore(np.ones(count, dtype=bool), roots)
-        recurrent_state = np.zeros((2, count, recurrent_size), np.float32)
-        at = np.zeros(count, np.int64)
-        score = np.zeros(count)
-        for _ in range(slots):
-            over = at == lengths
-            action = np.array(
-                [each[i] if i < len(each) else 0 for each, i in zip(actions, at, strict=True)]
-            ).astype(np.int64)
-            following, reward, terminated, _, _ = envs.step(action)
-            reward = np.where(over, 0.0, reward).astype(np.float32)
-            terminated = terminated & ~over
-            self._replay.add(
-                observation=observation,
-                first=at == 0,
-                action=action,
-                behaviour_probability=np.ones(count, np.float32),
-                reward_ext=reward,
-                reward_int=np.zeros(count, np.float32),
-                terminated=terminated,
-                truncated=(at + 1 == lengths) & ~terminated,
-                policy=np.full(count, _POLICY),
-                recurrent_state=recurrent_state,
-            )
-            score += reward
-            at += 1
-            ended = at == lengths
-            _check_scores(trajectories, score, ended)
-            if over.any():
-                following[over], _ = returning.restore(
-                    over, [root for root, again in zip(roots, over, strict=True) if again]
-                )
-                at[over], score[over] = 0, 0.0
-            observation = following
-
-
-def _check_scores(trajectories: Sequence[Trajectory], score: np.ndarray, ended: np.ndarray) -> None:
-    for i in np.flatnonzero(ended).tolist():
-        if not np.isclose(score[i], trajectories[i].score):
-            raise ValueError(
-                f"a trajectory's score was {trajectories[i].score:g}, played once more it is "
-                f"{score[i]:g}: these are not the environments that it was found in"
-            )

@@ -25,8 +25,8 @@ from ngu_agents.config import RecurrentReplayConfig
 from ngu_agents.family import discounts, intrinsic_weights
 from ngu_agents.losses import (
     IDENTITY,
+    demonstration_loss,
     hyperbolic_transform,
-    margin_loss,
     retrace_targets,
     sequence_loss,
     sequence_priorities,
@@ -157,17 +157,17 @@ class Learner:
                 f"loss/value is {value_loss} in update {self.updates + 1}: the value function was "
                 "not trained on it"
             )
-        margin_metrics: Figures = {}
+        shown_metrics: Figures = {}
         if batch.demonstrated.any():
             shown = self._tensor(batch.demonstrated)
-            margin = margin_loss(
+            unlikely = demonstration_loss(
                 q_online_t[:-1, shown],
                 action_t[:, shown],
                 valid_t[:, shown],
-                config.demonstration_margin,
+                config.demonstration_temperature,
             )
-            loss = loss + margin * float(batch.demonstrated.mean())
-            margin_metrics = {"loss/margin": margin.item()}
+            loss = loss + unlikely * float(batch.demonstrated.mean())
+            shown_metrics = {"loss/demonstration": unlikely.item()}
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.max_gradient_norm)
@@ -185,7 +185,7 @@ class Learner:
             "loss/td_error": (errors.abs().sum() / count).item(),
             "value/mean": (q_taken_t.detach() * valid_t).sum().div(count).item(),
             "gradient_norm": norm.item(),
-            **margin_metrics,
+            **shown_metrics,
         }
         priorities = sequence_priorities(errors.detach(), valid_t, config.priority_mix)
         return priorities.cpu().numpy(), metrics

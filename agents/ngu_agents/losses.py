@@ -178,32 +178,33 @@ def sequence_loss(
     return (importance_weights * 0.5 * td_errors_t.square().sum(0)).mean()
 
 
-def margin_loss(
+def demonstration_loss(
     q_t: Float[Tensor, "T B A"],
     action_t: Int[Tensor, "T B"],
     valid_t: Bool[Tensor, "T B"],
-    margin: float,
+    temperature: float,
 ) -> Float[Tensor, ""]:
-    """How far demonstrated actions are from being worth a margin more than any other.
+    """How unlikely a policy of these values takes the demonstrated actions: its cross-entropy.
 
-    max_a (Q(x_t, a) + margin 1[a != a_t]) - Q(x_t, a_t), Hester et al. (arXiv 1704.03732),
-    equation 2, summed over time and averaged over the sequences as `sequence_loss` is.
+    The policy is proportional to exp(Q / temperature): log sum_a exp(Q(x_t, a) / temperature) -
+    Q(x_t, a_t) / temperature, the regulariser of conservative Q-learning (Kumar et al., arXiv
+    2006.04779, equation 4), summed over time and averaged over the sequences as `sequence_loss` is.
 
     Args:
         q_t: Values of the demonstrated states.
         action_t: What was demonstrated.
         valid_t: Steps that count.
-        margin: At least 0, in the values' own units.
+        temperature: Above 0, in the values' own units.
 
     Raises:
-        ValueError: If `margin` is negative or NaN.
+        ValueError: If `temperature` is not above 0.
     """
-    if not margin >= 0:
-        raise ValueError(f"margin must be at least 0, got {margin}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
     action_t = action_t.long().unsqueeze(-1)
-    raised_t = (q_t + margin).scatter(-1, action_t, q_t.gather(-1, action_t))
-    short_t = raised_t.amax(-1) - q_t.gather(-1, action_t).squeeze(-1)
-    return torch.where(valid_t, short_t, torch.zeros_like(short_t)).sum(0).mean()
+    logits_t = q_t / temperature
+    unlikely_t = logits_t.logsumexp(-1) - logits_t.gather(-1, action_t).squeeze(-1)
+    return torch.where(valid_t, unlikely_t, torch.zeros_like(unlikely_t)).sum(0).mean()
 
 
 @torch.no_grad()

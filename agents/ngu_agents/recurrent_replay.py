@@ -94,6 +94,7 @@ class RecurrentReplayAgent:
             actor_epsilons(num_envs, config.epsilon, config.epsilon_exponent).numpy(),
             generator=seeds.numpy("acting"),
             device=self._device,
+            temperature=config.temperature,
         )
         self.replay = SequenceReplay(
             replay,

@@ -4,9 +4,10 @@ import copy
 
 import gymnasium
 import numpy as np
+import pytest
 import torch
 
-from ngu_agents.acting import Actor, behaviour_probabilities
+from ngu_agents.acting import Actor, policy_probabilities
 from ngu_agents.networks import Inputs, RecurrentQNetwork
 
 SPACE = gymnasium.spaces.Box(-1, 1, (4,), np.float32)
@@ -23,13 +24,19 @@ def make_network(num_policies: int = 5) -> RecurrentQNetwork:
     )
 
 
-def make_actor(epsilons: list[float], seed: int = 0, policies: np.ndarray | None = None) -> Actor:
+def make_actor(
+    epsilons: list[float],
+    seed: int = 0,
+    policies: np.ndarray | None = None,
+    temperature: float = 0.0,
+) -> Actor:
     return Actor(
         make_network(),
         np.array(epsilons),
         generator=np.random.default_rng(seed),
         device=torch.device("cpu"),
         policies=policies,
+        temperature=temperature,
     )
 
 
@@ -38,18 +45,22 @@ def observe(actor: Actor, first: list[bool]) -> None:
     actor.observe(zeros, zeros, np.array(first))
 
 
-def test_the_greedy_action_has_its_share_of_chance_however_it_was_drawn():
-    action, greedy = np.array([0, 1, 2]), np.array([0, 0, 2])
-    epsilon = np.array([0.3, 0.3, 0.0])
-    probability = behaviour_probabilities(action, greedy, epsilon, num_actions=3)
-    np.testing.assert_allclose(probability, [0.7 + 0.1, 0.1, 1.0], rtol=1e-6)
+def test_a_policy_is_greedy_or_soft():
+    values = torch.tensor([[0.0, 1.0, 0.5], [2.0, 2.0, -2.0]])
+    assert policy_probabilities(values, 0.0).tolist() == [[0, 1, 0], [1, 0, 0]]
+    soft = policy_probabilities(values, 0.5)
+    odds = np.exp([[0.0, 2.0, 1.0], [4.0, 4.0, -4.0]])
+    np.testing.assert_allclose(soft, odds / odds.sum(1, keepdims=True), rtol=1e-6)
 
 
-def test_reported_probabilities_are_the_frequencies_of_actions():
+@pytest.mark.parametrize("temperature", [0.0, 0.3])
+def test_reported_probabilities_are_the_frequencies_of_actions(temperature):
     num_envs = 4000
-    actor = make_actor([0.5] * num_envs, policies=np.zeros(num_envs, np.int64))
+    policies = np.zeros(num_envs, np.int64)
+    actor = make_actor([0.5] * num_envs, policies=policies, temperature=temperature)
     observation = np.tile(np.float32([0.1, -0.2, 0.3, 0.4]), (num_envs, 1))
     action, probability = actor.act(observation)
+    assert len(np.unique(probability)) == (3 if temperature else 2)
     for taken in range(3):
         chosen = action == taken
         assert abs(chosen.mean() - probability[chosen].mean()) < 0.03

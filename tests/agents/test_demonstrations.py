@@ -1,36 +1,41 @@
 import numpy as np
 import pytest
 
-from ngu_agents.archive.returning import Trajectory
+from ngu_agents.archive.demonstrated import Demonstrated
 from ngu_agents.demonstrations import Demonstrations
 from ngu_agents.replay import ReplayConfig, SequenceReplay
 from ngu_envs import make
 
-SIZE = 5
 CONFIG = ReplayConfig(trace_length=6, period=3, min_sequences=4, capacity_steps=600)
 
+# Two ways of 3 and 5 steps from where one of 4 has led: frames count up, 100 more in each piece.
+FIRST = [0, 1, 2, 3, 4]
+SECOND = [100, 101, 102, 103]
+THIRD = [200, 201, 202, 203, 204, 205]
+NUMBERS = np.array([*FIRST, *SECOND, *THIRD])
+ACTION = np.array([0, 1, 2, 3, -1, 4, 5, 6, -1, 0, 1, 2, 3, 4, -1])
+PREVIOUS = np.array([-1, 0, 1, 2, 3, 3, 5, 6, 7, 3, 9, 10, 11, 12, 13])
+REWARD = np.where(ACTION < 0, 0, NUMBERS).astype(np.float32)
+TERMINATED = NUMBERS == 204
 
-def right_ways(envs):
-    """The actions that go right, row by row, down the diagonal."""
-    return bytes(int(envs.unwrapped.right_action[i, i]) for i in range(SIZE))
 
-
-def demonstrations(*, scores=(0.99, -0.004), seed=0, share=0.5):
-    envs = make("deep-sea", 2, 0, size=SIZE)
-    envs.reset()
-    root = envs.snapshots(np.array([True, False]))[0]
-    whole = right_ways(envs)
-    trajectories = [
-        Trajectory(root, actions, score)
-        for actions, score in zip((whole, whole[:2]), scores, strict=True)
-    ]
+def demonstrations(*, unroll_length=6, stack=1, seed=0, share=0.5):
+    frames = np.zeros((len(NUMBERS), 2, 2), np.uint8)
+    frames[:] = NUMBERS[:, None, None]
+    known = Demonstrated(frames, ACTION, REWARD, TERMINATED, PREVIOUS)
     return Demonstrations(
-        envs, trajectories, replay=CONFIG, recurrent_size=4, stack=1, share=share, seed=seed
+        known,
+        num_actions=7,
+        unroll_length=unroll_length,
+        recurrent_size=4,
+        stack=stack,
+        share=share,
+        seed=seed,
     )
 
 
 def own_replay(steps=60):
-    envs = make("deep-sea", 3, 0, size=SIZE)
+    envs = make("deep-sea", 3, 0, size=5)
     replay = SequenceReplay(
         CONFIG,
         num_envs=3,
@@ -59,28 +64,65 @@ def own_replay(steps=60):
     return replay
 
 
-def test_what_was_demonstrated_is_drawn():
-    batch = demonstrations(share=1.0).mixed(own_replay(), 200)
-    assert batch.demonstrated.all()
+def steps_to(last):
+    """The whole way to a step, from the beginning of the episode."""
+    way = [last]
+    while PREVIOUS[way[-1]] >= 0:
+        way.append(PREVIOUS[way[-1]])
+    return way[::-1]
+
+
+@pytest.mark.parametrize("stack", [1, 3])
+def test_a_sequence_ends_with_a_step_and_goes_back_over_the_pieces_of_its_way(stack):
+    length = 6
+    batch = demonstrations(unroll_length=length, stack=stack).sample(300)
+    seen = set()
+    for column in range(300):
+        valid = batch.valid[:, column]
+        count = int(valid.sum())
+        assert valid[length - count :].all()
+        final = int(batch.observation[-2, column].max())  # the newest frame of the last step
+        last = int(np.flatnonzero((final == NUMBERS) & (ACTION >= 0))[0])
+        seen.add(last)
+        whole = steps_to(last)
+        way = whole[-length:]
+        assert count == len(way)
+        began = length - count
+        np.testing.assert_array_equal(batch.action[began:, column], ACTION[way])
+        np.testing.assert_array_equal(batch.reward_ext[began:, column], REWARD[way])
+        np.testing.assert_array_equal(batch.terminated[began:, column], TERMINATED[way])
+        shown = [*whole, last + 1]
+        for row in range(began, length + 1):
+            at = len(shown) - 1 - (length - row)
+            stacked = [0 if i < 0 else NUMBERS[shown[i]] for i in range(at - stack + 1, at + 1)]
+            frames = batch.observation[row, column].reshape(stack, -1)
+            np.testing.assert_array_equal(frames[:, 0], stacked)
+            assert batch.first[row, column] == (at == 0)
+            before = REWARD[shown[at - 1]] if at else 0
+            assert batch.reward_ext_tm1[row, column] == before
+        assert batch.first[:began, column].all()
+        assert not batch.observation[:began, column].any()
+        assert not batch.reward_ext[:began, column].any()
+    assert seen == set(np.flatnonzero(ACTION >= 0))
     assert (batch.policy == 0).all()
     assert (batch.behaviour_probability == 1).all()
+    assert batch.demonstrated.all()
     assert not batch.recurrent_state.any()
-    treasure = batch.reward_ext > 0.5
-    assert treasure.any()
-    assert batch.terminated[treasure].all()  # the way to it ends there
-    assert batch.truncated.any()  # the other one is only cut
-    # Each step goes right: the diver's column is its row, in all observations before the end.
-    _, _, _, row, column = np.nonzero(batch.observation)
-    np.testing.assert_array_equal(row, column)
-    envs = make("deep-sea", 1, 0, size=SIZE)
-    steps, sequences = np.nonzero(batch.valid & batch.observation[:-1].any((2, 3, 4)))
-    rows = batch.observation[:-1][steps, sequences, 0].any(-1).argmax(-1)
-    shown = np.frombuffer(right_ways(envs), np.uint8)[rows]
-    np.testing.assert_array_equal(batch.action[steps, sequences], shown)
+    assert not batch.truncated.any()
 
 
 def test_the_share_is_a_chance():
-    shown, own = demonstrations(share=0.25), own_replay()
+    known = Demonstrated(
+        np.zeros((3, 1, 5, 5), np.float32),
+        np.array([0, 1, -1]),
+        np.zeros(3, np.float32),
+        np.zeros(3, bool),
+        np.array([-1, 0, 1]),
+    )
+    shown = Demonstrations(
+        known, num_actions=2, unroll_length=6, recurrent_size=4, stack=1, share=0.25, seed=0
+    )
+    own = own_replay()
     shares = [shown.mixed(own, 8).demonstrated.mean() for _ in range(300)]
     assert {0.0, 0.125, 0.25, 0.375} <= set(shares)
     assert abs(np.mean(shares) - 0.25) < 0.03
@@ -91,24 +133,16 @@ def test_the_share_is_a_chance():
 
 
 def test_a_loaded_state_draws_the_same():
-    first, second, own = demonstrations(), demonstrations(seed=5), own_replay()
-    first.mixed(own, 8)
+    first, second = demonstrations(), demonstrations(seed=5)
+    first.sample(8)
     second.load_state_dict(first.state_dict())
-    state = own._generator.bit_generator.state
-    one = first.mixed(own, 8)
-    own._generator.bit_generator.state = state
-    two = second.mixed(own, 8)
+    one, two = first.sample(8), second.sample(8)
     np.testing.assert_array_equal(one.observation, two.observation)
-    np.testing.assert_array_equal(one.demonstrated, two.demonstrated)
-
-
-def test_a_trajectory_of_something_else_is_noticed():
-    with pytest.raises(ValueError, match=r"score was 5, played once more it is 0\.99: these are"):
-        demonstrations(scores=(5.0, -0.004))
+    np.testing.assert_array_equal(one.action_tm1, two.action_tm1)
 
 
 def test_previous_actions_are_hidden():
     batch = demonstrations().sample(400)
-    shown = np.bincount(batch.action_tm1.ravel(), minlength=2)
-    assert abs(shown[0] / shown.sum() - 0.5) < 0.02
+    shown = np.bincount(batch.action_tm1.ravel(), minlength=7)
+    assert np.abs(shown / shown.sum() - 1 / 7).max() < 0.02
     assert (batch.action[:-1] != batch.action_tm1[1:-1]).any()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ngu_agents.losses import (
     IDENTITY,
+    demonstration_loss,
     hyperbolic_transform,
-    margin_loss,
     retrace_targets,
     sequence_loss,
     sequence_priorities,
@@ -319,16 +319,18 @@ def test_errors_name_the_argument():
         sequence_priorities(errors, valid, floor=-1.0)
 
 
-def test_margin_by_hand():
-    q = torch.tensor([[[1.0, 0.5, 2.0]], [[3.0, 0.0, 2.9]], [[9.0, 0.0, 0.0]]], requires_grad=True)
-    action = torch.tensor([[0], [0], [2]])
+def test_demonstrated_actions_are_to_be_likely():
+    q = torch.tensor([[[1.0, 1.0, 1.0]], [[3.0, 1.0, 1.0]], [[9.0, 0.0, 0.0]]], requires_grad=True)
+    action = torch.tensor([[0], [1], [2]])
     valid = torch.tensor([[True], [True], [False]])
-    # 2 + .5 - 1 = 1.5;  2.9 + .5 - 3 = .4;  the last does not count.
-    loss = margin_loss(q, action, valid, 0.5)
-    assert loss.item() == pytest.approx(1.9)
+    # The policies are (1, 1, 1) / 3 and (e^4, 1, 1) / (e^4 + 2); the last does not count.
+    loss = demonstration_loss(q, action, valid, 0.5)
+    assert loss.item() == pytest.approx(math.log(3) + math.log(math.exp(4) + 2), rel=1e-6)
     loss.backward()
     assert q.grad is not None
-    assert q.grad[:, 0].tolist() == [[-1.0, 0.0, 1.0], [-1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
-    assert margin_loss(torch.tensor([[[1.0, 0.4]]]), action[:1], valid[:1], 0.5).item() == 0
-    with pytest.raises(ValueError, match="margin must be at least 0, got -1"):
-        margin_loss(q, action, valid, -1.0)
+    torch.testing.assert_close(q.grad[0, 0], torch.tensor([-4.0, 2.0, 2.0]) / 3)
+    assert not q.grad[2].any()
+    certain = demonstration_loss(torch.tensor([[[50.0, 0.0]]]), action[:1], valid[:1], 0.5)
+    assert certain.item() == 0
+    with pytest.raises(ValueError, match="temperature must be above 0, got 0"):
+        demonstration_loss(q, action, valid, 0.0)

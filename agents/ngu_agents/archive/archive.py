@@ -5,7 +5,7 @@ Source: Ecoffet et al., "First return, then explore" (arXiv 2004.12919), algorit
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int
@@ -223,22 +223,20 @@ class Archive:
     @property
     def best(self) -> Reached:
         """What was reached with the highest score; of equal ones with the fewest steps."""
-        return self.best_ones(1)[0]
+        return self.first_with(max(self.score.max(), self._noted.score if self._noted else -np.inf))
 
-    def best_ones(self, count: int) -> list[Reached]:
-        """So many of what was reached with half of the highest score or more, the best first.
+    def first_with(self, score: float) -> Reached:
+        """What was reached in the fewest steps with this score or more; of equal ones the best.
 
-        They are evenly spaced in the order of scores and, where these are equal, of steps.
+        Raises:
+            ValueError: nothing was.
         """
-        score, length = self.score, self.length
-        if self._noted is not None:
-            score = np.append(score, self._noted.score)
-            length = np.append(length, self._noted.length)
-        enough = np.flatnonzero(score >= score.max() - abs(score.max()) / 2)
-        order = enough[np.lexsort((length[enough], -score[enough]))]
-        ranks = np.unique(np.linspace(0, len(order) - 1, count).astype(np.int64))
-        chosen = order[ranks].tolist()
-        return [self[cell] if cell < len(self) else cast(Reached, self._noted) for cell in chosen]
+        states = [self[cell] for cell in np.flatnonzero(self.score >= score).tolist()]
+        if self._noted is not None and self._noted.score >= score:
+            states.append(self._noted)
+        if not states:
+            raise ValueError(f"the highest score is {self.highest:g}, none is {score:g} or more")
+        return min(states, key=lambda reached: (reached.length, -reached.score))
 
     def compact(self, nodes: Int[np.ndarray, " E"]) -> Int[np.ndarray, " E"]:
         """Drop trajectories that lead to no cell and none of these nodes; their new numbers."""

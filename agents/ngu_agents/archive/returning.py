@@ -314,6 +314,11 @@ def _cells(envs: VectorEnv, config: ReturningConfig, seed: int) -> Cells:
             regroup_steps=config.latent_regroup_steps,
             seed=seed,
         )
+    return downscaled_cells(envs, config)
+
+
+def downscaled_cells(envs: VectorEnv, config: ReturningConfig) -> DownscaledCells:
+    """Cells by the small pictures that settings ask for."""
     return DownscaledCells(
         envs.single_observation_space,
         width=config.cell_width,
@@ -322,22 +327,19 @@ def _cells(envs: VectorEnv, config: ReturningConfig, seed: int) -> Cells:
     )
 
 
-def best_trajectories(state: Mapping[str, Any], count: int) -> list[Trajectory]:
-    """Ways to at least half of the highest score, from the state of environments with an archive.
+def best_trajectory(state: Mapping[str, Any], score: float | None = None) -> Trajectory:
+    """The shortest way to a score, from the state of environments with an archive.
 
     Args:
         state: what :meth:`ReturningEnvs.state_dict` returned.
-        count: trajectories at most.
+        score: to be reached; None for the highest.
 
-    Returns:
-        The trajectories, the shortest of those with the highest score first; the others as
-        :meth:`~ngu_agents.archive.archive.Archive.best_ones` spaces them.
+    Raises:
+        ValueError: it was not reached.
     """
     archive = Archive(memory=0)
     none = SnapshotStore(0, None).state_dict()
     archive.load_state_dict({**state["archive"], "snapshots": none})
-    best = []
-    for reached in archive.best_ones(count):
-        root, actions = archive.trajectories.actions_to(reached.node)
-        best.append(Trajectory(state["roots"][str(root)].tobytes(), actions, reached.score))
-    return best
+    reached = archive.best if score is None else archive.first_with(score)
+    root, actions = archive.trajectories.actions_to(reached.node)
+    return Trajectory(state["roots"][str(root)].tobytes(), actions, reached.score)

@@ -174,15 +174,13 @@ def test_the_best_cell():
     assert archive.best == (5.0, 40, 0)
 
 
-def test_good_cells_are_evenly_spaced():
-    ways = [(bytes([i]), float(i // 2), 9 - i % 2) for i in range(20)]  # scores 0 0 1 1 ... 9 9
-    archive = archive_of(*ways)
-    archive.note(Reached(9.5, 3, 0))
-    eleven = archive.best_ones(100)  # half of 9.5 and more, and the end
-    assert [one.score for one in eleven] == [9.5, 9, 9, 8, 8, 7, 7, 6, 6, 5, 5]
-    assert [one.length for one in eleven] == [3, *[8, 9] * 5]
-    assert archive.best_ones(3) == [eleven[0], eleven[5], eleven[10]]
-    assert archive_of((b"a", -2.0, 1), (b"b", -4.0, 1)).best_ones(5) == [(-2.0, 1, 0)]
+def test_the_first_with_a_score():
+    archive = archive_of((b"a", 1.0, 9), (b"b", 3.0, 8), (b"c", 4.0, 8), (b"d", 2.0, 7))
+    archive.note(Reached(5.0, 8, 0))
+    assert archive.first_with(1.5) == (2.0, 7, 0)
+    assert archive.first_with(2.5) == (5.0, 8, 0)  # of equal ones the best
+    with pytest.raises(ValueError, match=r"the highest score is 5, none is 5\.5 or more"):
+        archive.first_with(5.5)
 
 
 def test_cells_are_drawn_by_rarity():

@@ -1,0 +1,360 @@
+"""Many ways to the same score where chance is at work: multilevel splitting along a known way.
+
+A way that was found without chance fails as soon as a sticky action comes in between. Here states
+go along it in levels, each some steps nearer to its end than the one before. A level is filled with
+states that were reached from states of the level before it, each by actions of ways that are known
+from such a state, now and then by random ones. What reaches the next level becomes a known way too,
+and how to get back from where chance has led is learned with it.
+
+Sources: Kahn and Harris, "Estimation of particle transmission by random sampling" (1951), for
+splitting; Salimans and Chen, "Learning Montezuma's Revenge from a single demonstration"
+(arXiv 1812.03381), for setting out from states along a demonstration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from gymnasium.spaces import Discrete
+from gymnasium.vector import VectorEnv
+from jaxtyping import Shaped
+
+from ngu.seeding import Seeds
+from ngu_agents.archive.cells import Cells
+from ngu_agents.archive.demonstrated import Demonstrated
+from ngu_agents.archive.trials import Snapshots
+from ngu_agents.archive.ways import KnownWays, Way
+
+# Chance of random actions in place of known ones, for up to so many steps; of going over to another
+# way that is known from here.
+_RANDOM, _RANDOM_STEPS, _CHANGE = 0.03, 5, 0.3
+# Steps in a level for each of its states, before it counts as a dead end.
+_EFFORT = 300
+# Levels that a state must lead on to be known for no dead end, and dead ends that are too many.
+_PROVEN_LEVELS, _MOST_DEAD_ENDS = 3, 24
+
+
+@dataclass(frozen=True)
+class SplittingConfig:
+    """How many states go along a way, and how far apart its levels are."""
+
+    states: int = 64
+    """States in a level."""
+    spacing: int = 12
+    """Steps of the way from one level to the next."""
+
+
+@dataclass
+class Segment:
+    """How a state was reached from one of the level before."""
+
+    origin: int
+    """Number of the segment that led to where it begins; -1 for the beginning of an episode."""
+    level: int
+    """Of the state, 0 at the beginning."""
+    snapshot: bytes
+    """Of the state; empty where the episode ended in it."""
+    score: float
+    """Score of the state."""
+    frames: Shaped[np.ndarray, "N ..."]
+    """Newest frames of the observations on the way, both ends included."""
+    names: list[bytes] = field(default_factory=list)
+    """Cells of the n states that actions were taken in."""
+    scores: list[float] = field(default_factory=list)
+    """Scores there."""
+    actions: bytes = b""
+    """The n actions, a byte each."""
+    rewards: list[float] = field(default_factory=list)
+    """What they brought."""
+    terminated: bool = False
+    """Whether the episode ended in the state."""
+    tries: int = 0
+    """Attempts that set out from the state."""
+    wins: int = 0
+    """Attempts that reached the next level."""
+
+
+class _Attempt:
+    """An environment's attempt at the next level."""
+
+    def __init__(self, origin: int, segment: Segment, frame: np.ndarray) -> None:
+        self.origin = origin
+        self.score = segment.score
+        self.frames = [frame.copy()]
+        self.names: list[bytes] = []
+        self.scores: list[float] = []
+        self.actions = bytearray()
+        self.rewards: list[float] = []
+        self._way: tuple[bytes, int] | None = None
+        self._random = (0, 0)
+
+    def act(
+        self, name: bytes, known: KnownWays, actions: range, generator: np.random.Generator
+    ) -> int:
+        """The next one of the actions, in a cell of this name."""
+        action, left = self._random
+        if left:
+            self._random = action, left - 1
+            return action
+        if self._way is not None and self._way[1] >= len(self._way[0]):
+            self._way = None
+        if self._way is None or generator.random() < _CHANGE:
+            self._way = known.draw(name, self.score, generator) or self._way
+        if self._way is None or generator.random() < _RANDOM:
+            action = int(generator.integers(actions.start, actions.stop))
+            self._random = action, int(generator.integers(_RANDOM_STEPS))
+            return action
+        way, place = self._way
+        self._way = way, place + 1
+        return way[place]
+
+    def add(self, name: bytes, action: int, reward: float, frame: np.ndarray) -> None:
+        """Take note of a step."""
+        self.names.append(name)
+        self.scores.append(self.score)
+        self.actions.append(action)
+        self.rewards.append(reward)
+        self.frames.append(frame.copy())
+        self.score += reward
+
+
+class Splitting:
+    """Takes states along a way, level by level, until its score is reached.
+
+    Args:
+        envs: E environments in next-step autoreset that can go back; chance may be at work there.
+        cells: tell states apart; those that the way's names are of.
+        way: the known one.
+        config: how many states, how far apart.
+        seed: of all draws.
+
+    Attributes:
+        level: levels that are filled.
+        levels: levels in all.
+        dead_ends: how often a level's states could not be led on.
+        given_up: whether there were too many dead ends; what was reached by then is kept.
+    """
+
+    def __init__(
+        self, envs: VectorEnv, cells: Cells, way: Way, *, config: SplittingConfig, seed: int
+    ) -> None:
+        # Environments that can go back have these methods, which gymnasium's type does not tell.
+        self._returning: Snapshots = envs  # pyright: ignore[reportAttributeAccessIssue]
+        self._envs, self._cells, self._config = envs, cells, config
+        space = envs.single_action_space
+        assert isinstance(space, Discrete)
+        self._actions = range(int(space.start), int(space.start + space.n))
+        self._stacked = envs.metadata.get("frame_stack", 1) > 1
+        self._generator = Seeds(seed).numpy("splitting")
+        self._way, self._known = way, KnownWays()
+        length = len(way.actions)
+        self._left_at = [*range(length - config.spacing, 0, -config.spacing), 0]
+        self.level, self.levels = 0, len(self._left_at)
+        self._most_effort = _EFFORT * config.states
+        self.dead_ends, self.given_up = 0, False
+        self._back, self._furthest = 0, -1
+        self._found: list[Segment] = []
+        self._effort = 0
+        self._everywhere = np.ones(envs.num_envs, dtype=bool)
+        observation, info = envs.reset()
+        self._lives = np.array(info.get("lives", np.zeros(envs.num_envs, np.int64)))
+        starts = self._returning.snapshots(self._everywhere)
+        self._filled: list[list[Segment]] = [
+            [
+                Segment(-1, 0, start, 0.0, frame[None].copy())
+                for start, frame in zip(starts, self._newest(observation), strict=True)
+            ]
+        ]
+        self._observation = observation
+        self._attempts: list[_Attempt | None] = [None] * envs.num_envs
+        self._learn_anew()
+
+    @property
+    def over(self) -> bool:
+        """Whether the last level is filled, or none is to be filled any more."""
+        return self.given_up or self.level == self.levels
+
+    def step(self) -> int:
+        """One step of all environments; returns the steps that were taken.
+
+        Raises:
+            RuntimeError: it is over.
+        """
+        if self.over:
+            raise RuntimeError("the last level is filled, there is nothing left to reach")
+        self._set_out()
+        envs, generator = self._envs, self._generator
+        names = self._cells(self._observation, self._everywhere).names
+        attempts = self._attempts
+        actions = np.array(
+            [
+                attempt.act(name, self._known, self._actions, generator)
+                for attempt, name in zip(self._in_progress(), names, strict=True)
+            ]
+        )
+        observation, reward, terminated, truncated, info = envs.step(actions)
+        hurt = info.get("lives", self._lives) < self._lives
+        self._lives = np.array(info.get("lives", self._lives))
+        self._observation = observation
+        reached = self._cells(observation, self._everywhere).names
+        frames = self._newest(observation)
+        left_at = self._left_at[self.level]
+        # Some steps need to be waited for: the longer, the longer a level is not filled.
+        patience = (2 + 6 * self._effort / self._most_effort) * self._config.spacing
+        for env, attempt in enumerate(list(self._in_progress())):
+            attempt.add(names[env], int(actions[env]), float(reward[env]), frames[env])
+            died = terminated[env] or truncated[env] or hurt[env]
+            if left_at == 0:
+                there = attempt.score >= self._way.score and (terminated[env] or not died)
+            else:
+                there = not died and self._known.left(reached[env], attempt.score) <= left_at
+            if there:
+                self._arrive(env, attempt, bool(terminated[env]))
+            if there or died or len(attempt.actions) >= patience:
+                attempts[env] = None
+        self._effort += envs.num_envs
+        if len(self._found) >= self._config.states:
+            self._fill()
+        elif self._effort >= self._most_effort:
+            if 4 * len(self._found) >= self._config.states:
+                self._fill()
+            else:
+                self._go_back()
+        return envs.num_envs
+
+    def _newest(self, observation: np.ndarray) -> np.ndarray:
+        return observation[:, -1] if self._stacked else observation
+
+    def _in_progress(self) -> Iterator[_Attempt]:
+        for attempt in self._attempts:
+            assert attempt is not None
+            yield attempt
+
+    def _set_out(self) -> None:
+        """Begin an attempt in each environment that has none."""
+        free = np.array([attempt is None for attempt in self._attempts])
+        if not free.any():
+            return
+        origins = self._filled[self.level]
+        worth = np.array([(origin.wins + 1) / (origin.tries + 2) for origin in origins])
+        rows = np.flatnonzero(free)
+        drawn = self._generator.choice(len(origins), len(rows), p=worth / worth.sum()).tolist()
+        snapshots = [origins[number].snapshot for number in drawn]
+        self._observation = self._observation.copy()
+        self._observation[rows], info = self._returning.restore(free, snapshots)
+        if "lives" in info:
+            self._lives[rows] = info["lives"]
+        frames = self._newest(self._observation)
+        for env, number in zip(rows.tolist(), drawn, strict=True):
+            origins[number].tries += 1
+            self._attempts[env] = _Attempt(number, origins[number], frames[env])
+
+    def _arrive(self, env: int, attempt: _Attempt, terminated: bool) -> None:
+        where = np.arange(len(self._attempts)) == env
+        self._filled[self.level][attempt.origin].wins += 1
+        self._found.append(
+            Segment(
+                origin=attempt.origin,
+                level=self.level + 1,
+                snapshot=b"" if terminated else self._returning.snapshots(where)[0],
+                score=attempt.score,
+                frames=np.stack(attempt.frames),
+                names=attempt.names,
+                scores=attempt.scores,
+                actions=bytes(attempt.actions),
+                rewards=attempt.rewards,
+                terminated=terminated,
+            )
+        )
+
+    def _fill(self) -> None:
+        """The level is filled: what led there is known from now on."""
+        self._filled.append(self._found)
+        self.level += 1
+        self._learn(self._found)
+        self._begin_level()
+
+    def _learn(self, segments: list[Segment]) -> None:
+        for segment in segments:
+            self._known.add(
+                segment.names,
+                segment.scores,
+                segment.actions,
+                self._left_at[segment.level - 1],
+                self._generator,
+            )
+
+    def _learn_anew(self) -> None:
+        """Know the way, and what has led to the levels that are filled: no dead ends."""
+        way, self._known = self._way, KnownWays()
+        self._known.add(way.names, way.scores, way.actions, 0, self._generator)
+        for segments in self._filled[1:]:
+            self._learn(segments)
+
+    def _go_back(self) -> None:
+        """The states of this level are a dead end: fill those before it anew, each time more."""
+        self.dead_ends += 1
+        self.given_up = self.dead_ends > _MOST_DEAD_ENDS
+        self._back = self._back * 2 if self.level <= self._furthest else _PROVEN_LEVELS
+        self._furthest = max(self.level, self._furthest)
+        if not self.given_up:
+            self.level = max(self.level - self._back, 0)
+            del self._filled[self.level + 1 :]
+            self._learn_anew()
+        self._begin_level()
+
+    def _begin_level(self) -> None:
+        self._found, self._effort = [], 0
+        self._attempts = [None] * len(self._attempts)
+
+    def shortest(self) -> Way | None:
+        """The way with the fewest steps that has reached the end; None where none has."""
+        if self.level < self.levels:
+            return None
+        ways = [self._segments_to(number) for number in range(len(self._filled[-1]))]
+        best = min(ways, key=lambda way: sum(len(segment.actions) for segment in way))
+        return Way(
+            [name for segment in best for name in segment.names],
+            [score for segment in best for score in segment.scores],
+            b"".join(segment.actions for segment in best),
+            best[-1].score,
+        )
+
+    def _segments_to(self, number: int) -> list[Segment]:
+        """Those that lead from the beginning to a state of the last level."""
+        way = []
+        for segments in reversed(self._filled):
+            way.append(segments[number])
+            number = segments[number].origin
+        return way[::-1]
+
+    def demonstrated(self) -> Demonstrated:
+        """All steps that led to a state from which the way went on for some levels, or ended."""
+        furthest = [np.full(len(states), level) for level, states in enumerate(self._filled)]
+        for level in range(len(self._filled) - 1, 0, -1):
+            origins = [segment.origin for segment in self._filled[level]]
+            np.maximum.at(furthest[level - 1], origins, furthest[level])
+        beginning = self._filled[0][0].frames
+        frames = [beginning[:0]]
+        action, reward, terminated, previous = ([] for _ in range(4))
+        last_step = {(0, number): -1 for number in range(len(self._filled[0]))}
+        for level in range(1, len(self._filled)):
+            proven = furthest[level] >= min(level + _PROVEN_LEVELS, self.levels)
+            for number in np.flatnonzero(proven).tolist():
+                segment = self._filled[level][number]
+                first, steps = len(action), len(segment.actions)
+                previous += [last_step[level - 1, segment.origin], *range(first, first + steps)]
+                last_step[level, number] = first + steps - 1
+                frames.append(segment.frames)
+                action += [*(one - self._actions.start for one in segment.actions), -1]
+                reward += [*segment.rewards, 0.0]
+                terminated += [False] * (steps - 1) + [segment.terminated, False]
+        return Demonstrated(
+            np.concatenate(frames),
+            np.array(action, np.int16),
+            np.array(reward, np.float32),
+            np.array(terminated, np.bool_),
+            np.array(previous, np.int64),
+        )

@@ -1,0 +1,91 @@
+"""Ways to a score, as cells and actions, and what is known of how to go on from a cell."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from ngu_agents.archive.cells import Cells
+from ngu_agents.archive.returning import Trajectory
+from ngu_agents.archive.trials import Snapshots
+
+# Ways that are remembered from one cell with one score.
+_WAYS_FROM = 40
+
+
+class Way(NamedTuple):
+    """A way of n steps."""
+
+    names: list[bytes]
+    """Cells of the n states that its actions are taken in."""
+    scores: list[float]
+    """Scores there."""
+    actions: bytes
+    """A byte each."""
+    score: float
+    """Score at its end."""
+
+
+def played(envs: VectorEnv, cells: Cells, trajectory: Trajectory) -> Way:
+    """What a trajectory leads through, played once more in one environment.
+
+    Raises:
+        ValueError: it does not bring its score once more.
+    """
+    returning: Snapshots = envs  # pyright: ignore[reportAssignmentType]
+    everywhere = np.ones(1, dtype=bool)
+    envs.reset()
+    observation, _ = returning.restore(everywhere, [trajectory.root])
+    names: list[bytes] = []
+    scores = [0.0]
+    for action in trajectory.actions:
+        names += cells(observation, everywhere).names
+        observation, reward, _, _, _ = envs.step(np.array([action]))
+        scores.append(scores[-1] + float(reward[0]))
+    if not np.isclose(scores[-1], trajectory.score):
+        raise ValueError(
+            f"its score was {trajectory.score:g}, played once more it is {scores[-1]:g}"
+        )
+    return Way(names, scores[:-1], trajectory.actions, scores[-1])
+
+
+class KnownWays:
+    """Which actions lead on from a cell, and how many steps are left from there."""
+
+    def __init__(self) -> None:
+        self._left: dict[bytes, dict[float, int]] = {}
+        self._ways: dict[tuple[bytes, float], list[tuple[bytes, int]]] = {}
+
+    def add(
+        self,
+        names: list[bytes],
+        scores: list[float],
+        actions: bytes,
+        left: int,
+        generator: np.random.Generator,
+    ) -> None:
+        """Learn a piece of a way, after which ``left`` steps are left."""
+        for place, (name, score) in enumerate(zip(names, scores, strict=True)):
+            steps = self._left.setdefault(name, {})
+            steps[score] = min(steps.get(score, left + len(names)), left + len(names) - place)
+            ways = self._ways.setdefault((name, score), [])
+            if len(ways) == _WAYS_FROM:
+                del ways[int(generator.integers(_WAYS_FROM))]
+            ways.append((actions, place))
+
+    def left(self, name: bytes, score: float) -> float:
+        """The fewest steps left from a cell, of what is known with this score or less of it."""
+        known = self._left.get(name, {})
+        return min((float(steps) for at, steps in known.items() if at <= score), default=np.inf)
+
+    def draw(
+        self, name: bytes, score: float, generator: np.random.Generator
+    ) -> tuple[bytes, int] | None:
+        """A way that leads on from a cell: its actions, and the place of the next one."""
+        known = [at for at in self._left.get(name, {}) if at <= score]
+        if not known:
+            return None
+        ways = self._ways[name, max(known)]
+        return ways[int(generator.integers(len(ways)))]

@@ -1,0 +1,204 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Discrete
+
+from ngu_agents.archive.cells import DownscaledCells
+from ngu_agents.archive.demonstrated import joined
+from ngu_agents.archive.returning import Trajectory
+from ngu_agents.archive.splitting import Splitting, SplittingConfig
+from ngu_agents.archive.ways import KnownWays, Way, played
+from ngu_envs import make
+from ngu_envs.vectorized import VectorizedEnv
+
+SIDE = 9
+MOVES = np.array([(0, 1), (1, 0), (0, -1), (-1, 0)])
+KEY, DOOR = (SIDE // 2, SIDE // 2), (SIDE - 1, SIDE - 1)
+CONFIG = SplittingConfig(states=12, spacing=4)
+
+
+class Slippery(VectorizedEnv):
+    """Down stairs to a key (1 point), and on to a door (10 points); beside the stairs are pits.
+
+    With a chance the move before is made once more. Only the place is seen.
+    """
+
+    def __init__(self, num_envs: int, chance: float = 0.3) -> None:
+        space = Box(0, 1, (1, SIDE, SIDE), np.uint8)
+        super().__init__(num_envs, 0, space, Discrete(4), None, max_steps=200)
+        self._chance = chance
+        self._place = np.zeros((num_envs, 2), np.int64)
+        self._before = np.zeros(num_envs, np.int64)
+        self._has_key = np.zeros(num_envs, bool)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {
+            **super()._arrays(),
+            "place": self._place,
+            "before": self._before,
+            "has_key": self._has_key,
+        }
+
+    def _begin(self, where: np.ndarray) -> None:
+        self._place[where], self._before[where], self._has_key[where] = 0, 1, False
+
+    def _advance(self, actions: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        slips = self._generator.random(self.num_envs) < self._chance
+        made = np.where(slips, self._before, actions)
+        self._before[where] = made[where]
+        self._place[where] = np.clip(self._place + MOVES[made], 0, SIDE - 1)[where]
+        key = (self._place == KEY).all(1) & ~self._has_key & where
+        self._has_key |= key
+        door = (self._place == DOOR).all(1) & self._has_key & where
+        row, column = self._place.T
+        pit = (np.abs(row - column) >= 3) & where
+        return (key + 10.0 * door).astype(np.float32), door | pit
+
+    def _observe(self) -> np.ndarray:
+        seen = np.zeros((self.num_envs, 1, SIDE, SIDE), np.uint8)
+        seen[np.arange(self.num_envs), 0, *self._place.T] = 1
+        return seen
+
+
+def cells_of(envs: Any) -> DownscaledCells:
+    return DownscaledCells(envs.single_observation_space, width=SIDE, height=SIDE, levels=2)
+
+
+def way() -> Way:
+    envs = Slippery(1, chance=0.0)
+    envs.reset()
+    root = envs.snapshots(np.array([True]))[0]
+    return played(envs, cells_of(envs), Trajectory(root, bytes([1, 0] * (SIDE - 1)), 11.0))
+
+
+def split(seed: int = 0, config: SplittingConfig = CONFIG, **changes: Any) -> Splitting:
+    envs = Slippery(6)
+    splitting = Splitting(envs, cells_of(envs), way()._replace(**changes), config=config, seed=seed)
+    taken = 0
+    while not splitting.over:
+        taken += splitting.step()
+    assert taken % 6 == 0
+    return splitting
+
+
+def chains(shown: Any) -> list[list[int]]:
+    """The steps to each end of an episode, from the first on."""
+    found = []
+    for last in np.flatnonzero(shown.terminated):
+        chain = [int(last)]
+        while shown.previous[chain[-1]] >= 0:
+            chain.append(int(shown.previous[chain[-1]]))
+        found.append(chain[::-1])
+    return found
+
+
+def test_a_way_that_chance_breaks_is_demonstrated_many_times():
+    known = way()
+    assert known.score == 11
+    assert len(known.actions) == 2 * (SIDE - 1)
+    envs = Slippery(300)
+    envs.reset()
+    score = np.zeros(300)
+    over = np.zeros(300, bool)
+    for action in known.actions:
+        _, reward, terminated, _, _ = envs.step(np.full(300, action))
+        score += np.where(over, 0, reward)
+        over |= terminated
+    assert (score == 11).mean() < 0.1  # as it is, it fails
+
+    shown = split().demonstrated()
+    ways = chains(shown)
+    assert len(ways) >= CONFIG.states
+    assert len({shown.action[chain].tobytes() for chain in ways}) > 1
+    for chain in ways:
+        assert shown.reward[chain].sum() == 11
+        places = np.array([np.argwhere(shown.frames[step, 0])[0] for step in chain])
+        assert places[0].tolist() == [0, 0]
+        assert np.abs(np.diff(places, axis=0)).sum(1).max() == 1  # one step after the other
+        assert np.argwhere(shown.frames[chain[-1] + 1, 0])[0].tolist() == list(DOOR)
+    steps = shown.action >= 0
+    np.testing.assert_array_equal(shown.previous[~steps], np.flatnonzero(~steps) - 1)
+    assert shown.action[steps].max() < 4
+
+
+def test_the_same_seed_splits_the_same():
+    one, two, other = (split(seed).demonstrated() for seed in (3, 3, 4))
+    for mine, same in zip(one, two, strict=True):
+        np.testing.assert_array_equal(mine, same)
+    assert one.action.tobytes() != other.action.tobytes()
+
+
+def test_the_shortest_way_is_a_way():
+    splitting = split()
+    shortest = splitting.shortest()
+    assert shortest is not None
+    assert shortest.score == 11
+    assert len(shortest.names) == len(shortest.scores) == len(shortest.actions) >= 2 * (SIDE - 1)
+    assert shortest.scores[0] == 0
+    assert len(shortest.actions) == min(map(len, chains(splitting.demonstrated())))
+    with pytest.raises(RuntimeError, match="nothing left to reach"):
+        splitting.step()
+
+
+def test_a_score_that_is_out_of_reach_ends_in_dead_ends():
+    splitting = split(config=SplittingConfig(states=2, spacing=2), score=12.0)
+    assert splitting.given_up
+    assert splitting.dead_ends > 20
+    assert splitting.level < splitting.levels
+    assert splitting.shortest() is None
+    shown = splitting.demonstrated()
+    assert len(shown.action)  # what was reached, but for the last levels
+    assert shown.frames.shape == (len(shown.action), 1, SIDE, SIDE)
+
+
+def test_a_dead_end_is_left_behind():
+    """In a deep sea one step to the left cannot be made up for, and here it cannot be seen."""
+    size = 12
+    envs = make("deep-sea", 4, 0, size=size)
+    envs.reset()
+    root = envs.snapshots(np.array([True, False, False, False]))[0]
+    cells = DownscaledCells(envs.single_observation_space, width=1, height=1, levels=2)
+    right = bytes(int(envs.unwrapped.right_action[i, i]) for i in range(size))
+    one = make("deep-sea", 1, 0, size=size)
+    known = played(one, cells, Trajectory(root, right, 0.99))
+    assert known.score == pytest.approx(0.99)
+    splitting = Splitting(envs, cells, known, config=SplittingConfig(states=8, spacing=3), seed=0)
+    while not splitting.over:
+        splitting.step()
+    shown = splitting.demonstrated()
+    for chain in chains(shown):
+        assert shown.reward[chain].sum() == pytest.approx(0.99)
+        assert bytes(shown.action[chain].astype(np.uint8)) == right
+
+
+def test_a_trajectory_of_something_else_is_noticed():
+    envs = Slippery(1, chance=0.0)
+    envs.reset()
+    root = envs.snapshots(np.array([True]))[0]
+    with pytest.raises(ValueError, match="its score was 5, played once more it is 1"):
+        played(envs, cells_of(envs), Trajectory(root, bytes([1, 0] * (SIDE // 2)), 5.0))
+
+
+def test_known_ways():
+    known, generator = KnownWays(), np.random.default_rng(0)
+    assert known.left(b"a", 5.0) == np.inf
+    assert known.draw(b"a", 5.0, generator) is None
+    known.add([b"a", b"b", b"a"], [0.0, 0.0, 2.0], b"xyz", 10, generator)
+    assert known.left(b"b", 0.0) == 12
+    assert known.left(b"a", 0.0) == 13
+    assert known.left(b"a", 1.0) == 13
+    assert known.left(b"a", 2.0) == 11
+    assert known.left(b"a", -1.0) == np.inf
+    assert known.draw(b"a", 3.0, generator) == (b"xyz", 2)
+    assert known.draw(b"a", 1.0, generator) == (b"xyz", 0)
+
+
+def test_parts_are_joined():
+    one = split(0).demonstrated()
+    whole = joined([one, one])
+    count = len(one.action)
+    np.testing.assert_array_equal(whole.previous[:count], one.previous)
+    later = whole.previous[count:]
+    np.testing.assert_array_equal(later, np.where(one.previous < 0, -1, one.previous + count))
+    np.testing.assert_array_equal(whole.frames[count:], one.frames)
