@@ -92,7 +92,7 @@ def test_the_page(page, tmp_path):
         page.get_by_role("tab", name="From the prior").click()
         page.get_by_role("button", name="Draw one").click()
         assert picture.changes()
-        assert page.inner_text("#beginning small") == "no frame"
+        page.locator("#beginning small", has_text="no frame").wait_for()
         assert strip.changes()
 
         page.get_by_label("swept").click()
