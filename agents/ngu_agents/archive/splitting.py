@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from gymnasium.spaces import Discrete
 from gymnasium.vector import VectorEnv
-from jaxtyping import Shaped
 
 from ngu.seeding import Seeds
 from ngu_agents.archive.cells import Cells
@@ -47,29 +46,31 @@ class SplittingConfig:
 
 
 @dataclass
+class Piece:
+    """n steps on the way, and the newest frame of each of the n + 1 observations."""
+
+    frames: list[np.ndarray]
+    """Both ends included."""
+    names: list[bytes] = field(default_factory=list)
+    """Cells of the n states that actions were taken in."""
+    scores: list[float] = field(default_factory=list)
+    """Scores there."""
+    actions: bytearray = field(default_factory=bytearray)
+    """The n actions, a byte each."""
+
+
+@dataclass
 class Segment:
     """How a state was reached from one of the level before."""
 
     origin: int
     """Number of the segment that led to where it begins; -1 for the beginning of an episode."""
-    level: int
-    """Of the state, 0 at the beginning."""
-    snapshot: bytes
-    """Of the state; empty where the episode ended in it."""
+    piece: Piece
+    """The steps."""
     score: float
     """Score of the state."""
-    frames: Shaped[np.ndarray, "N ..."]
-    """Newest frames of the observations on the way, both ends included."""
-    names: list[bytes] = field(default_factory=list)
-    """Cells of the n states that actions were taken in."""
-    scores: list[float] = field(default_factory=list)
-    """Scores there."""
-    actions: bytes = b""
-    """The n actions, a byte each."""
-    rewards: list[float] = field(default_factory=list)
-    """What they brought."""
-    terminated: bool = False
-    """Whether the episode ended in the state."""
+    snapshot: bytes
+    """Of the state; empty where the episode ended in it."""
     tries: int = 0
     """Attempts that set out from the state."""
     wins: int = 0
@@ -79,14 +80,10 @@ class Segment:
 class _Attempt:
     """An environment's attempt at the next level."""
 
-    def __init__(self, origin: int, segment: Segment, frame: np.ndarray) -> None:
+    def __init__(self, origin: int, score: float, frame: np.ndarray) -> None:
         self.origin = origin
-        self.score = segment.score
-        self.frames = [frame.copy()]
-        self.names: list[bytes] = []
-        self.scores: list[float] = []
-        self.actions = bytearray()
-        self.rewards: list[float] = []
+        self.score = score
+        self.piece = Piece([frame.copy()])
         self._way: tuple[bytes, int] | None = None
         self._random = (0, 0)
 
@@ -112,11 +109,10 @@ class _Attempt:
 
     def add(self, name: bytes, action: int, reward: float, frame: np.ndarray) -> None:
         """Take note of a step."""
-        self.names.append(name)
-        self.scores.append(self.score)
-        self.actions.append(action)
-        self.rewards.append(reward)
-        self.frames.append(frame.copy())
+        self.piece.names.append(name)
+        self.piece.scores.append(self.score)
+        self.piece.actions.append(action)
+        self.piece.frames.append(frame.copy())
         self.score += reward
 
 
@@ -163,11 +159,12 @@ class Splitting:
         starts = self._returning.snapshots(self._everywhere)
         self._filled: list[list[Segment]] = [
             [
-                Segment(-1, 0, start, 0.0, frame[None].copy())
+                Segment(-1, Piece([frame.copy()]), 0.0, start)
                 for start, frame in zip(starts, self._newest(observation), strict=True)
             ]
         ]
         self._observation = observation
+        self._names = cells(observation, self._everywhere).names
         self._attempts: list[_Attempt | None] = [None] * envs.num_envs
         self._learn_anew()
 
@@ -186,8 +183,7 @@ class Splitting:
             raise RuntimeError("the last level is filled, there is nothing left to reach")
         self._set_out()
         envs, generator = self._envs, self._generator
-        names = self._cells(self._observation, self._everywhere).names
-        attempts = self._attempts
+        names, attempts = self._names, self._attempts
         actions = np.array(
             [
                 attempt.act(name, self._known, self._actions, generator)
@@ -198,7 +194,7 @@ class Splitting:
         hurt = info.get("lives", self._lives) < self._lives
         self._lives = np.array(info.get("lives", self._lives))
         self._observation = observation
-        reached = self._cells(observation, self._everywhere).names
+        self._names = reached = self._cells(observation, self._everywhere).names
         frames = self._newest(observation)
         left_at = self._left_at[self.level]
         # Some steps need to be waited for: the longer, the longer a level is not filled.
@@ -212,7 +208,7 @@ class Splitting:
                 there = not died and self._known.left(reached[env], attempt.score) <= left_at
             if there:
                 self._arrive(env, attempt, bool(terminated[env]))
-            if there or died or len(attempt.actions) >= patience:
+            if there or died or len(attempt.piece.actions) >= patience:
                 attempts[env] = None
         self._effort += envs.num_envs
         if len(self._found) >= self._config.states:
@@ -242,56 +238,40 @@ class Splitting:
         rows = np.flatnonzero(free)
         drawn = self._generator.choice(len(origins), len(rows), p=worth / worth.sum()).tolist()
         snapshots = [origins[number].snapshot for number in drawn]
-        self._observation = self._observation.copy()
         self._observation[rows], info = self._returning.restore(free, snapshots)
+        self._names = self._cells(self._observation, self._everywhere).names
         if "lives" in info:
             self._lives[rows] = info["lives"]
         frames = self._newest(self._observation)
         for env, number in zip(rows.tolist(), drawn, strict=True):
             origins[number].tries += 1
-            self._attempts[env] = _Attempt(number, origins[number], frames[env])
+            self._attempts[env] = _Attempt(number, origins[number].score, frames[env])
 
     def _arrive(self, env: int, attempt: _Attempt, terminated: bool) -> None:
         where = np.arange(len(self._attempts)) == env
+        snapshot = b"" if terminated else self._returning.snapshots(where)[0]
         self._filled[self.level][attempt.origin].wins += 1
-        self._found.append(
-            Segment(
-                origin=attempt.origin,
-                level=self.level + 1,
-                snapshot=b"" if terminated else self._returning.snapshots(where)[0],
-                score=attempt.score,
-                frames=np.stack(attempt.frames),
-                names=attempt.names,
-                scores=attempt.scores,
-                actions=bytes(attempt.actions),
-                rewards=attempt.rewards,
-                terminated=terminated,
-            )
-        )
+        self._found.append(Segment(attempt.origin, attempt.piece, attempt.score, snapshot))
 
     def _fill(self) -> None:
         """The level is filled: what led there is known from now on."""
         self._filled.append(self._found)
+        self._learn(self.level, self._found)
         self.level += 1
-        self._learn(self._found)
         self._begin_level()
 
-    def _learn(self, segments: list[Segment]) -> None:
-        for segment in segments:
-            self._known.add(
-                segment.names,
-                segment.scores,
-                segment.actions,
-                self._left_at[segment.level - 1],
-                self._generator,
-            )
+    def _learn(self, level: int, segments: list[Segment]) -> None:
+        for piece in (segment.piece for segment in segments):
+            left = self._left_at[level]
+            actions = bytes(piece.actions)
+            self._known.add(piece.names, piece.scores, actions, left, self._generator)
 
     def _learn_anew(self) -> None:
         """Know the way, and what has led to the levels that are filled: no dead ends."""
         way, self._known = self._way, KnownWays()
         self._known.add(way.names, way.scores, way.actions, 0, self._generator)
-        for segments in self._filled[1:]:
-            self._learn(segments)
+        for level, segments in enumerate(self._filled[1:]):
+            self._learn(level, segments)
 
     def _go_back(self) -> None:
         """The states of this level are a dead end: fill those before it anew, each time more."""
@@ -314,11 +294,11 @@ class Splitting:
         if self.level < self.levels:
             return None
         ways = [self._segments_to(number) for number in range(len(self._filled[-1]))]
-        best = min(ways, key=lambda way: sum(len(segment.actions) for segment in way))
+        best = min(ways, key=lambda way: sum(len(segment.piece.actions) for segment in way))
         return Way(
-            [name for segment in best for name in segment.names],
-            [score for segment in best for score in segment.scores],
-            b"".join(segment.actions for segment in best),
+            [name for segment in best for name in segment.piece.names],
+            [score for segment in best for score in segment.piece.scores],
+            b"".join(segment.piece.actions for segment in best),
             best[-1].score,
         )
 
@@ -336,23 +316,24 @@ class Splitting:
         for level in range(len(self._filled) - 1, 0, -1):
             origins = [segment.origin for segment in self._filled[level]]
             np.maximum.at(furthest[level - 1], origins, furthest[level])
-        beginning = self._filled[0][0].frames
-        frames = [beginning[:0]]
+        beginning = self._filled[0][0].piece.frames[0]
+        frames: list[np.ndarray] = []
         action, reward, terminated, previous = ([] for _ in range(4))
         last_step = {(0, number): -1 for number in range(len(self._filled[0]))}
         for level in range(1, len(self._filled)):
             proven = furthest[level] >= min(level + _PROVEN_LEVELS, self.levels)
             for number in np.flatnonzero(proven).tolist():
                 segment = self._filled[level][number]
-                first, steps = len(action), len(segment.actions)
+                piece = segment.piece
+                first, steps = len(action), len(piece.actions)
                 previous += [last_step[level - 1, segment.origin], *range(first, first + steps)]
                 last_step[level, number] = first + steps - 1
-                frames.append(segment.frames)
-                action += [*(one - self._actions.start for one in segment.actions), -1]
-                reward += [*segment.rewards, 0.0]
-                terminated += [False] * (steps - 1) + [segment.terminated, False]
+                frames += piece.frames
+                action += [*(one - self._actions.start for one in piece.actions), -1]
+                reward += [*np.diff([*piece.scores, segment.score]), 0.0]
+                terminated += [False] * (steps - 1) + [not segment.snapshot, False]
         return Demonstrated(
-            np.concatenate(frames),
+            np.stack(frames) if frames else np.empty((0, *beginning.shape), beginning.dtype),
             np.array(action, np.int16),
             np.array(reward, np.float32),
             np.array(terminated, np.bool_),
