@@ -175,7 +175,8 @@ def demonstrations(settings: TrainSettings, envs: VectorEnv) -> Demonstrations |
     path = Path(learning.demonstrations)
     tree = load_tree(path)
     try:
-        about, demonstrated = tree["about"], Demonstrated(**tree["demonstrated"])
+        env, actions = (tree["about"][name] for name in ("env", "actions"))
+        demonstrated = Demonstrated(**tree["demonstrated"])
     except (KeyError, TypeError) as error:
         raise SettingsError(
             f"{path} holds no demonstrations, python -m ngu.demonstrate writes them"
@@ -184,8 +185,8 @@ def demonstrations(settings: TrainSettings, envs: VectorEnv) -> Demonstrations |
     shape = envs.single_observation_space.shape or ()
     num_actions = int(cast(Discrete, envs.single_action_space).n)
     for what, shown, here in (
-        ("environment", about["env"], settings.env),
-        ("number of actions", about["actions"], num_actions),
+        ("environment", env, settings.env),
+        ("number of actions", actions, num_actions),
         ("shape of a frame", demonstrated.frames.shape[1:], shape[1:] if stack > 1 else shape),
     ):
         if shown != here:

@@ -72,7 +72,7 @@ def with_options(folder: RunFolder, arguments: Sequence[str], prog: str) -> Trai
         SettingsError: One is no option of the environments.
     """
     for word in arguments:
-        if word.startswith("-") and not word.startswith("--options."):
+        if word.startswith("--") and not word.startswith("--options."):
             raise SettingsError(
                 f"unrecognized argument {word}: of the run's settings only the options of its "
                 "environments can be changed here, --options.NAME VALUE"
