@@ -54,7 +54,10 @@ def _run(folder: Path, seed: int) -> None:
     _train(archive, "--agent", "archive", *montezuma, *frames)
     if not shown.exists():
         words = ("--score", 2000, "--seed", seed, "--options.protocol", "sticky")
-        _python("ngu.demonstrate", archive, *words)
+        unfinished = folder / "unfinished.safetensors"
+        unfinished.unlink(missing_ok=True)
+        _python("ngu.demonstrate", archive, *words, "--out", unfinished)
+        unfinished.rename(shown)
     learning = ("--config", "atari-demonstrations", "--learning.demonstrations", shown)
     _train(policy, *montezuma, *learning)
     for name, words in (("returns", ()), ("no-ops", ("--options.noop_max", 30))):
