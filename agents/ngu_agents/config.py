@@ -58,7 +58,7 @@ class RecurrentReplayConfig:
     environments (DQfD, 1704.03732)."""
     demonstration_temperature: float = 0.1
     """With demonstrations, actions that are not random are drawn in proportion to exp(Q / this),
-    and the demonstrated ones are to be likely."""
+    and the demonstrated ones are to be likely (conservative Q-learning, 2006.04779)."""
 
     def __post_init__(self) -> None:
         positive = (
