@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,7 +19,7 @@ from ngu.sentences import EarlyParser, closest, sentence
 from ngu.settings import SettingsError, TrainSettings, resolve_device
 from ngu_agents.dreamer_config import DreamerConfig, LatentDisagreementConfig
 from ngu_agents.ppo_config import PPOConfig
-from ngu_agents.replay_layout import ReplayConfig
+from ngu_agents.replay_layout import ReplayConfig, ReplayLayout, ring_periods
 from ngu_envs import CrafterConfig
 
 
@@ -54,6 +55,21 @@ def test_a_preset_parses_and_holds_only_what_differs_from_the_defaults(name):
     for key, value in leaves(stated).items():
         assert value_of(settings, key) == value, key
         assert value_of(plain, key) != value, f"{key} is the default already"
+
+
+@pytest.mark.parametrize("name", ["atari-cpu", "atari-demonstrations", "atari-gpu", "atari-paper"])
+def test_an_atari_preset_has_room_for_the_sequences_that_it_waits_for(name):
+    settings, _, _ = parsed("--config", name, "--device", "cpu")
+    layout = ReplayLayout(
+        num_envs=settings.num_envs,
+        observation_shape=(4, 84, 84),
+        observation_dtype=np.uint8,
+        action_shape=(),
+        action_dtype=np.int64,
+        recurrent_size=settings.learning.hidden,
+        stack=4,
+    )
+    assert ring_periods(settings.replay, layout) > 0
 
 
 def test_the_presets_are_those_that_are_promised():
