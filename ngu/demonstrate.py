@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -25,17 +26,20 @@ from ngu.console import log_to_console
 from ngu.parsing import parse
 from ngu.parts import make_envs
 from ngu.played_run import with_options
+from ngu.players import trained_network
 from ngu.run_folder import RunFolder
 from ngu.seeding import Seeds
 from ngu.sentences import SettingsError, at_least, reason
-from ngu.settings import ARCHIVE_AGENTS, TrainSettings
-from ngu.state_file import save_tree
+from ngu.settings import ARCHIVE_AGENTS, TrainSettings, resolve_device
 from ngu.training import Stop
+from ngu_agents.acting import Actor
+from ngu_agents.archive.beginnings import TellingCells, after_lost_lives
 from ngu_agents.archive.cells import Cells
-from ngu_agents.archive.demonstrated import Demonstrated, joined
+from ngu_agents.archive.demonstrated import Demonstrated, Shown, joined
+from ngu_agents.archive.guide import Guide
 from ngu_agents.archive.returning import best_trajectory, downscaled_cells
 from ngu_agents.archive.splitting import Splitting, SplittingConfig
-from ngu_agents.archive.ways import Way, played
+from ngu_agents.archive.ways import Way, played, shortest
 
 logger = logging.getLogger("ngu")
 
@@ -66,7 +70,15 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         metavar="FILE",
-        help="file to write (RUN/demonstrations.safetensors)",
+        help="file to write (RUN/demonstrations.safetensors, or with --policy the file that it "
+        "learned from)",
+    )
+    parser.add_argument(
+        "--policy",
+        type=Path,
+        metavar="RUN",
+        help="folder of a run that learned from demonstrations of this archive: its policy takes "
+        "part, and what is new is added to what it learned from",
     )
     parser.add_argument(
         "--sweeps",
@@ -115,90 +127,175 @@ def _demonstrate(known: argparse.Namespace, options: Sequence[str], console: Con
             f"RUN must be the folder of an archive's run, but the agent of {folder.path} is "
             f"{archive.agent}"
         )
-    out = known.out or folder.path / "demonstrations.safetensors"
-    if out.exists():
+    policy = None if known.policy is None else _Policy.open(known.policy)
+    out = known.out or (policy.path if policy else folder.path / "demonstrations.safetensors")
+    if out.exists() and not (policy and out == policy.path):
         raise SettingsError(f"{out} exists already; --out FILE writes to another one")
     settings = with_options(folder, options, "ngu.demonstrate")
-    way, shape = _way(folder, archive, known.score)
-    logger.info("the way: %s steps to %s points", f"{len(way.actions):,}", f"{way.score:,g}")
     envs = make_envs(settings, known.num_envs, Seeds(known.seed).integer("demonstrations"))
     with closing(envs), Stop() as stop:
-        if _picture_shape(envs) != shape:
-            raise SettingsError(
-                f"with these options a picture is {_picture_shape(envs)} in place of {shape}, as "
-                "the archive saw it"
-            )
-        steps, sweeps = _sweeps(known, envs, _cells(archive, envs), way, stop, console)
-    demonstrated = joined(sweeps)
+        sweeps = _Sweeps(known, archive, folder, envs, policy)
+        way = sweeps.way
+        logger.info("the way: %s steps to %s points", f"{len(way.actions):,}", f"{way.score:,g}")
+        sweeps.run(stop, console)
+    demonstrated = joined(sweeps.parts)
     count = np.count_nonzero(demonstrated.action >= 0)
     if not count:
         logger.info("nothing was demonstrated yet, and nothing is written")
         return 1 if stop.signal is None else 128 + stop.signal
-    about = {
-        "env": settings.env,
-        "actions": int(cast(Discrete, envs.single_action_space).n),
-        "score": way.score,
-        "steps": steps,
-    }
-    save_tree(out, {"about": about, "demonstrated": demonstrated._asdict()})
-    logger.info("%s demonstrated steps, by %s steps: %s", f"{count:,}", f"{steps:,}", out)
+    actions = int(cast(Discrete, envs.single_action_space).n)
+    Shown(settings.env, actions, way.score, sweeps.steps, demonstrated).save(out)
+    logger.info("%s demonstrated steps, by %s steps: %s", f"{count:,}", f"{sweeps.steps:,}", out)
     return 0 if stop.signal is None else 128 + stop.signal
 
 
-def _sweeps(
-    known: argparse.Namespace,
-    envs: VectorEnv,
-    cells: Cells,
-    way: Way,
-    stop: Stop,
-    console: Console,
-) -> tuple[int, list[Demonstrated]]:
-    """Go along the way again and again; returns the steps taken, and those that led on."""
-    config = SplittingConfig(known.states, known.spacing)
-    parts: list[Demonstrated] = []
-    steps = 0
-    for sweep in range(known.sweeps):
-        seed = Seeds(known.seed).integer(f"sweep {sweep}")
-        splitting = Splitting(envs, cells, way, config=config, seed=seed)
-        name = f"sweep {sweep + 1} of {known.sweeps}"
-        with Bar(name, splitting.levels, 0, console, unit="levels") as bar:
-            while not splitting.over and stop.signal is None:
-                steps += splitting.step()
-                bar.show(splitting.level)
-        parts.append(splitting.demonstrated())
-        if stop.signal is not None:
-            break
-        if splitting.given_up:
-            logger.warning(
-                "%s: %s of %s levels were reached, then only dead ends",
-                name,
-                splitting.level,
-                splitting.levels,
+@dataclass(frozen=True)
+class _Policy:
+    """A run that learned from demonstrations, and these."""
+
+    folder: RunFolder
+    settings: TrainSettings
+    path: Path
+    shown: Shown
+
+    @classmethod
+    def open(cls, run: Path) -> _Policy:
+        """Read the run's settings and its demonstrations."""
+        folder = RunFolder.open(run)
+        settings, _, _ = parse([], "ngu.demonstrate", base=folder.path / "config.yaml")
+        if settings.agent != "ngu" or settings.learning.demonstrations is None:
+            raise SettingsError(f"the agent of {run} has learned from no demonstrations")
+        path = Path(settings.learning.demonstrations)
+        try:
+            return cls(folder, settings, path, Shown.load(path))
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
+
+    def guide(self, envs: VectorEnv, seed: int) -> Guide:
+        """The policy that exploits, as it plays in these environments."""
+        path, state = self.folder.checkpoints.latest()
+        device = resolve_device(self.settings.device)
+        try:
+            network = trained_network(envs, self.settings, state["session"]["agent"], device)
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            raise SettingsError(
+                f"{path} does not fit these environments: {reason(error)}"
+            ) from error
+        actor = Actor(
+            network,
+            np.zeros(envs.num_envs),
+            generator=Seeds(seed).numpy("guide"),
+            device=device,
+            policies=np.zeros(envs.num_envs, np.int64),
+            temperature=self.settings.learning.temperature,
+        )
+        return Guide(actor, int(cast(Discrete, envs.single_action_space).start))
+
+
+class _Sweeps:
+    """Goes along a way again and again, each time along the shortest one known by then.
+
+    Attributes:
+        way: that is gone along next.
+        parts: what was demonstrated, by the policy's file and by each sweep.
+        steps: that were taken for it.
+    """
+
+    def __init__(
+        self,
+        known: argparse.Namespace,
+        archive: TrainSettings,
+        folder: RunFolder,
+        envs: VectorEnv,
+        policy: _Policy | None,
+    ) -> None:
+        self._known, self._envs = known, envs
+        self._seeds = Seeds(known.seed)
+        cells = _cells(archive, envs)
+        lost = after_lost_lives(envs, cells, seed=self._seeds.integer("lost lives"))
+        self._cells, self._beginnings = TellingCells(cells, lost.telling), lost.snapshots
+        self.way = _way(folder, archive, known.score, self._cells, _picture_shape(envs))
+        self.parts: list[Demonstrated] = []
+        self.steps = lost.steps
+        self._guide = None
+        if policy is not None:
+            shown = policy.shown
+            known_way = shortest(
+                shown.demonstrated,
+                self._cells,
+                self.way.score,
+                first_action=int(cast(Discrete, envs.single_action_space).start),
+                stacked=envs.metadata.get("frame_stack", 1) > 1,
             )
-        ways = [way, splitting.shortest() or way]
-        way = min(ways, key=lambda known: len(known.actions))
-        logger.info("%s: the shortest way has %s steps", name, f"{len(way.actions):,}")
-    return steps, parts
+            self.way = known_way or self.way
+            self.parts.append(shown.demonstrated)
+            self.steps += shown.steps
+            self._guide = policy.guide(envs, known.seed)
+
+    def run(self, stop: Stop, console: Console) -> None:
+        """Make all sweeps, or as many as there are before a signal."""
+        for number in range(self._known.sweeps):
+            name = f"sweep {number + 1} of {self._known.sweeps}"
+            splitting = self._splitting(number)
+            with Bar(name, splitting.levels, 0, console, unit="levels") as bar:
+                while not splitting.over and stop.signal is None:
+                    self.steps += splitting.step()
+                    bar.show(splitting.level)
+            self.parts.append(splitting.demonstrated())
+            if stop.signal is not None:
+                return
+            if splitting.given_up:
+                logger.warning(
+                    "%s: %s of %s levels were reached, then only dead ends",
+                    name,
+                    splitting.level,
+                    splitting.levels,
+                )
+            ways = [self.way, splitting.shortest() or self.way]
+            self.way = min(ways, key=lambda way: len(way.actions))
+            logger.info("%s: the shortest way has %s steps", name, f"{len(self.way.actions):,}")
+
+    def _splitting(self, number: int) -> Splitting:
+        known, beginnings = self._known, self._beginnings
+        drawn = self._seeds.numpy(f"beginnings {number}").permutation(len(beginnings))
+        return Splitting(
+            self._envs,
+            self._cells,
+            self.way,
+            config=SplittingConfig(known.states, known.spacing),
+            seed=self._seeds.integer(f"sweep {number}"),
+            beginnings=[beginnings[place] for place in drawn[: known.states]],
+            guide=self._guide,
+        )
 
 
 def _way(
-    folder: RunFolder, settings: TrainSettings, score: float | None
-) -> tuple[Way, tuple[int, ...]]:
-    """The archive's shortest way to a score, played once more, and the shape of its pictures.
+    folder: RunFolder,
+    settings: TrainSettings,
+    score: float | None,
+    cells: Cells,
+    shape: tuple[int, ...],
+) -> Way:
+    """The archive's shortest way to a score, played once more.
 
     Raises:
-        SettingsError: there is none.
+        SettingsError: there is none, or its pictures are not of this shape.
     """
     path, state = folder.checkpoints.latest()
     with closing(make_envs(settings, 1, 0)) as envs:
+        if _picture_shape(envs) != shape:
+            raise SettingsError(
+                f"with these options a picture is {shape} in place of {_picture_shape(envs)}, as "
+                "the archive saw it"
+            )
         try:
             best = best_trajectory(state["session"]["envs"], score)
-            way = played(envs, _cells(settings, envs), best)
+            way = played(envs, cells, best)
         except (KeyError, TypeError, ValueError) as error:
             raise SettingsError(f"{path} has no such way: {reason(error)}") from error
         if not way.actions:
             raise SettingsError(f"the best of {path} is where an episode begins")
-        return way, _picture_shape(envs)
+        return way
 
 
 def _picture_shape(envs: VectorEnv) -> tuple[int, ...]:

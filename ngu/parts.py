@@ -20,9 +20,8 @@ from ngu.settings import (
     remembers_latents,
     resolve_device,
 )
-from ngu.state_file import load_tree
 from ngu_agents.archive.agent import ArchiveAgent
-from ngu_agents.archive.demonstrated import Demonstrated
+from ngu_agents.archive.demonstrated import Shown
 from ngu_agents.archive.returning import ReturningEnvs
 from ngu_agents.base import Agent
 from ngu_agents.demonstrations import Demonstrations
@@ -173,28 +172,25 @@ def demonstrations(settings: TrainSettings, envs: VectorEnv) -> Demonstrations |
     if learning.demonstrations is None:
         return None
     path = Path(learning.demonstrations)
-    tree = load_tree(path)
     try:
-        env, actions = (tree["about"][name] for name in ("env", "actions"))
-        demonstrated = Demonstrated(**tree["demonstrated"])
-    except (KeyError, TypeError) as error:
-        raise SettingsError(
-            f"{path} holds no demonstrations, python -m ngu.demonstrate writes them"
-        ) from error
+        shown = Shown.load(path)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    frames = shown.demonstrated.frames
     stack = envs.metadata.get("frame_stack", 1)
     shape = envs.single_observation_space.shape or ()
     num_actions = int(cast(Discrete, envs.single_action_space).n)
-    for what, shown, here in (
-        ("environment", env, settings.env),
-        ("number of actions", actions, num_actions),
-        ("shape of a frame", demonstrated.frames.shape[1:], shape[1:] if stack > 1 else shape),
+    for what, there, here in (
+        ("environment", shown.env, settings.env),
+        ("number of actions", shown.actions, num_actions),
+        ("shape of a frame", frames.shape[1:], shape[1:] if stack > 1 else shape),
     ):
-        if shown != here:
+        if there != here:
             raise SettingsError(
-                f"the {what} of the demonstrations in {path} is {shown}, that of the run is {here}"
+                f"the {what} of the demonstrations in {path} is {there}, that of the run is {here}"
             )
     return Demonstrations(
-        demonstrated,
+        shown.demonstrated,
         num_actions=num_actions,
         unroll_length=settings.replay.unroll_length,
         recurrent_size=learning.hidden,

@@ -21,7 +21,7 @@ from ngu.settings import TrainSettings
 from ngu_agents.acting import Actor
 from ngu_agents.archive.returning import best_trajectory
 from ngu_agents.base import Step
-from ngu_agents.networks import make_network
+from ngu_agents.networks import RecurrentQNetwork, make_network
 from ngu_agents.ppo_acting import PPOActor
 from ngu_agents.ppo_network import make_actor_critic
 from ngu_agents.random_agent import RandomAgent
@@ -123,6 +123,31 @@ class TrajectoryPlayer:
         return {}
 
 
+def trained_network(
+    envs: VectorEnv, settings: TrainSettings, state: Mapping[str, Any], device: torch.device
+) -> RecurrentQNetwork:
+    """The network of a family that was trained, in the precision that it plays in.
+
+    Args:
+        envs: The environments to play in.
+        settings: Of the run.
+        state: Its agent's state, as a checkpoint holds it.
+        device: Where the network plays.
+
+    Raises:
+        TypeError: The action space is not Discrete.
+        KeyError, RuntimeError, ValueError: The state is not of a run with these settings.
+    """
+    network = make_network(
+        envs.single_observation_space,
+        envs.single_action_space,
+        settings.learning,
+        generator=torch.Generator(),
+    )
+    network.load_state_dict(state["learner"]["network"])
+    return network.to(device, resolve_precision(settings.precision, device))
+
+
 class FamilyPlayer:
     """Plays the policies of a trained family, and measures the novelty that they reach.
 
@@ -152,19 +177,13 @@ class FamilyPlayer:
         seed: int,
         device: torch.device,
     ) -> None:
-        observation_space, action_space = envs.single_observation_space, envs.single_action_space
         self._device = device
         self._epsilons = np.full(envs.num_envs, epsilon)
         self._generator = Seeds(seed).numpy("evaluation acting")
-        generator = Seeds(seed).torch("evaluation network")
-        network = make_network(
-            observation_space, action_space, settings.learning, generator=generator
-        )
-        # make_network has seen to it that the space has a first action.
-        self._action_start = int(cast(gymnasium.spaces.Discrete, action_space).start)
-        network.load_state_dict(state["learner"]["network"])
+        self._network = trained_network(envs, settings, state, device)
+        # The network has seen to it that the space has a first action.
+        self._action_start = int(cast(gymnasium.spaces.Discrete, envs.single_action_space).start)
         self._temperature = settings.learning.temperature
-        self._network = network.to(device, resolve_precision(settings.precision, device))
         self.novelty = Novelty(envs, settings, state, device)
 
     def begin(self, observation: np.ndarray, policies: np.ndarray) -> None:

@@ -8,6 +8,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from ngu import training
 from ngu.demonstrate import main as demonstrate
 from ngu.run_folder import RunFolder
 from ngu.train import main
+from ngu_agents.archive.demonstrated import Shown
 from ngu_envs import WorkerDiedError
 from tests.forked import Trainings
 
@@ -502,6 +504,31 @@ def test_demonstrations_have_a_share_in_the_training(trainings, demonstrations, 
     assert 0 < shown[-1] < shown[0]
 
 
+def test_a_policy_takes_part_in_what_it_learns_from_next(
+    trainings, run_command, demonstrations, tmp_path
+):
+    run, few = tmp_path / "run", ("--sweeps", 1, "--states", 4, "--spacing", 2, "--num-envs", 3)
+    learned = tmp_path / "demonstrations.safetensors"
+    learned.write_bytes(demonstrations.read_bytes())
+    words = ["--learning.demonstrations", learned, "--learning.demonstration_updates", 60]
+    output = tmp_path / "output"
+    assert trainings.run(*DEEP_SEA, *words, "--frames", 200, "--run-dir", run, output=output) == 0
+    before = Shown.load(learned)
+    code, said = run_command(demonstrate, demonstrations.parent, "--policy", run, *few)
+    assert code == 0, said
+    after = Shown.load(learned)
+    assert after.steps > before.steps
+    count = len(before.demonstrated.action)
+    assert len(after.demonstrated.action) > count
+    np.testing.assert_array_equal(after.demonstrated.frames[:count], before.demonstrated.frames)
+    assert trainings.run("--resume", run, "--frames", 300, output=output) == 0, output.read_text()
+    code, said = run_command(
+        demonstrate, demonstrations.parent, "--policy", run, *few, "--out", demonstrations
+    )
+    assert code == 2
+    assert "exists already" in said
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -538,6 +565,8 @@ def test_what_cannot_be_demonstrated(run_command, finished, demonstrations):
         ([run, "--score", 2, "--out", "more"], "the highest score is 0.99, none is 2 or more"),
         ([run, "--out", "more", "--options.size", 6], "a picture is (6, 6) in place of (5, 5)"),
         ([run, "--out", "more", "--options.depth", 6], "no option --options.depth"),
+        ([run, "--policy", finished], "has learned from no demonstrations"),
+        ([run, "--policy", "nowhere"], "nowhere is no run folder"),
     ):
         code, said = run_command(demonstrate, *words)
         assert code == 2

@@ -75,6 +75,7 @@ class Learner:
         self.target = copy.deepcopy(network).to(dtype).requires_grad_(False)
         self.bonus = bonus
         self.updates = 0
+        self._memories = torch.zeros(2, 0, config.hidden, device=device)
         self.stopwatch = Stopwatch()
         self._config = config
         self._burn_in = burn_in
@@ -122,7 +123,7 @@ class Learner:
             reward_ext_tm1=self._tensor(batch.reward_ext_tm1),
             reward_int_tm1=self._tensor(batch.reward_int_tm1),
         )
-        state = target_state = self._tensor(batch.recurrent_state)
+        state = target_state = self._with_memories(self._tensor(batch.recurrent_state), batch)
         action_t = self._tensor(batch.action)[burn:].long()
         policy_t = inputs.policy[burn:-1]
         valid_t = self._tensor(batch.valid)[burn:]
@@ -134,7 +135,8 @@ class Learner:
                 if burn:
                     _, state = self.network(inputs.steps(0, burn), state)
                 q_target_t = self._target_values(inputs, target_state, burn)
-            q_online_t, _ = self.network(inputs.steps(burn), state)
+            q_online_t, state = self.network(inputs.steps(burn), state)
+        self._memories = state[:, self._tensor(batch.demonstrated)].detach()
         targets = retrace_targets(
             action_t=action_t,
             behaviour_probability_t=self._tensor(batch.behaviour_probability)[burn:],
@@ -190,6 +192,19 @@ class Learner:
         priorities = sequence_priorities(errors.detach(), valid_t, config.priority_mix)
         return priorities.cpu().numpy(), metrics
 
+    def _with_memories(self, state: Tensor, batch: SequenceBatch) -> Tensor:
+        """Recurrent states [2, B, H] to begin with: demonstrations go on from those of before.
+
+        They come with zeros. A policy that never learned what to do with an old memory, or with one
+        of another place, goes astray as soon as its episodes are longer than a sequence, or an
+        agent that lost a life is put somewhere else.
+        """
+        count = min(int(batch.demonstrated.sum()), self._memories.shape[1])
+        rows = np.flatnonzero(batch.demonstrated)[:count]
+        state = state.clone()
+        state[:, rows] = self._memories[:, :count]
+        return state
+
     def _target_values(self, inputs: Inputs, state: Tensor, burn: int) -> Tensor:
         values, _ = self.target(inputs, state)
         return values[burn:]
@@ -209,6 +224,7 @@ class Learner:
             "network": self.network.state_dict(),
             "target": self.target.state_dict(),
             "optimiser": self._optimiser.state_dict(),
+            "memories": self._memories,
             "updates": self.updates,
         }
 
@@ -217,6 +233,7 @@ class Learner:
         self.network.load_state_dict(state["network"])
         self.target.load_state_dict(state["target"])
         load_adam(self._optimiser, state["optimiser"])
+        self._memories = state["memories"].to(self._device)
         self.updates = state["updates"]
 
     def _tensor(self, values: np.ndarray) -> Tensor:

@@ -1,11 +1,14 @@
-"""What is demonstrated: steps of many ways that have their beginnings in common."""
+"""What is demonstrated: steps of many ways that have their beginnings in common, and their file."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Shaped
+
+from ngu.state_file import load_tree, save_tree
 
 
 class Demonstrated(NamedTuple):
@@ -34,3 +37,45 @@ def joined(parts: list[Demonstrated]) -> Demonstrated:
         for part, start in zip(parts, starts, strict=True)
     ]
     return Demonstrated(*(np.concatenate(arrays) for arrays in zip(*moved, strict=True)))
+
+
+class Shown(NamedTuple):
+    """What a file of demonstrations holds."""
+
+    env: str
+    """Name of the environment."""
+    actions: int
+    """That it has."""
+    score: float
+    """That the ways lead to."""
+    steps: int
+    """Taken in the environment to find them."""
+    demonstrated: Demonstrated
+    """Their steps."""
+
+    def save(self, path: Path) -> None:
+        """Write the file, or put it in the place of another one.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        about = self._asdict() | {"demonstrated": self.demonstrated._asdict()}
+        save_tree(path, about)
+
+    @classmethod
+    def load(cls, path: Path) -> Shown:
+        """What was written.
+
+        Raises:
+            ValueError: the file holds something else.
+            OSError: it cannot be read.
+            DamagedCheckpoint: it is damaged.
+        """
+        tree = load_tree(path)
+        try:
+            shown = cls(**tree)
+            return shown._replace(demonstrated=Demonstrated(**tree["demonstrated"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} holds no demonstrations, python -m ngu.demonstrate writes them"
+            ) from error

@@ -8,12 +8,14 @@ and how to get back from where chance has led is learned with it.
 
 Sources: Kahn and Harris, "Estimation of particle transmission by random sampling" (1951), for
 splitting; Salimans and Chen, "Learning Montezuma's Revenge from a single demonstration"
-(arXiv 1812.03381), for setting out from states along a demonstration.
+(arXiv 1812.03381), for setting out from states along a demonstration; Ross, Gordon and Bagnell, "A
+reduction of imitation learning and structured prediction to no-regret online learning" (arXiv
+1011.0686), for demonstrating what to do in states that a policy comes to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,12 +25,15 @@ from gymnasium.vector import VectorEnv
 from ngu.seeding import Seeds
 from ngu_agents.archive.cells import Cells
 from ngu_agents.archive.demonstrated import Demonstrated
+from ngu_agents.archive.guide import Guide, Memory
 from ngu_agents.archive.trials import Snapshots
 from ngu_agents.archive.ways import KnownWays, Way
 
 # Chance of random actions in place of known ones, for up to so many steps; of going over to another
 # way that is known from here.
 _RANDOM, _RANDOM_STEPS, _CHANGE = 0.03, 5, 0.3
+# Share of the attempts that are a policy's, where there is one.
+_GUIDED = 0.5
 # Steps in a level for each of its states, before it counts as a dead end.
 _EFFORT = 300
 # Levels that a state must lead on to be known for no dead end, and dead ends that are too many.
@@ -71,6 +76,8 @@ class Segment:
     """Score of the state."""
     snapshot: bytes
     """Of the state; empty where the episode ended in it."""
+    memory: Memory | None = None
+    """What a policy that takes part has in mind there; None at the beginning of an episode."""
     tries: int = 0
     """Attempts that set out from the state."""
     wins: int = 0
@@ -80,8 +87,9 @@ class Segment:
 class _Attempt:
     """An environment's attempt at the next level."""
 
-    def __init__(self, origin: int, score: float, frame: np.ndarray) -> None:
+    def __init__(self, origin: int, score: float, frame: np.ndarray, guided: bool) -> None:
         self.origin = origin
+        self.guided = guided
         self.score = score
         self.piece = Piece([frame.copy()])
         self._way: tuple[bytes, int] | None = None
@@ -125,6 +133,8 @@ class Splitting:
         way: the known one.
         config: how many states, how far apart.
         seed: of all draws.
+        beginnings: snapshots of further states that the way may begin in.
+        guide: a policy that makes a share of the attempts; None for none.
 
     Attributes:
         level: levels that are filled.
@@ -134,7 +144,15 @@ class Splitting:
     """
 
     def __init__(
-        self, envs: VectorEnv, cells: Cells, way: Way, *, config: SplittingConfig, seed: int
+        self,
+        envs: VectorEnv,
+        cells: Cells,
+        way: Way,
+        *,
+        config: SplittingConfig,
+        seed: int,
+        beginnings: Sequence[bytes] = (),
+        guide: Guide | None = None,
     ) -> None:
         # Environments that can go back have these methods, which gymnasium's type does not tell.
         self._returning: Snapshots = envs  # pyright: ignore[reportAttributeAccessIssue]
@@ -144,7 +162,7 @@ class Splitting:
         self._actions = range(int(space.start), int(space.start + space.n))
         self._stacked = envs.metadata.get("frame_stack", 1) > 1
         self._generator = Seeds(seed).numpy("splitting")
-        self._way, self._known = way, KnownWays()
+        self._way, self._known, self._guide = way, KnownWays(), guide
         length = len(way.actions)
         self._left_at = [*range(length - config.spacing, 0, -config.spacing), 0]
         self.level, self.levels = 0, len(self._left_at)
@@ -156,12 +174,10 @@ class Splitting:
         self._everywhere = np.ones(envs.num_envs, dtype=bool)
         observation, info = envs.reset()
         self._lives = np.array(info.get("lives", np.zeros(envs.num_envs, np.int64)))
-        starts = self._returning.snapshots(self._everywhere)
+        starts = [*self._returning.snapshots(self._everywhere), *beginnings]
+        frame = self._newest(observation)[0].copy()
         self._filled: list[list[Segment]] = [
-            [
-                Segment(-1, Piece([frame.copy()]), 0.0, start)
-                for start, frame in zip(starts, self._newest(observation), strict=True)
-            ]
+            [Segment(-1, Piece([frame]), 0.0, start) for start in starts]
         ]
         self._observation = observation
         self._names = cells(observation, self._everywhere).names
@@ -182,15 +198,18 @@ class Splitting:
         if self.over:
             raise RuntimeError("the last level is filled, there is nothing left to reach")
         self._set_out()
-        envs, generator = self._envs, self._generator
+        envs, guide = self._envs, self._guide
         names, attempts = self._names, self._attempts
-        actions = np.array(
-            [
-                attempt.act(name, self._known, self._actions, generator)
-                for attempt, name in zip(self._in_progress(), names, strict=True)
-            ]
-        )
+        actions = np.zeros(envs.num_envs, np.int64)
+        if guide is not None:
+            actions = guide.act(self._observation)
+        for env, attempt in enumerate(self._in_progress()):
+            if not attempt.guided:
+                known = self._known, self._actions, self._generator
+                actions[env] = attempt.act(names[env], *known)
         observation, reward, terminated, truncated, info = envs.step(actions)
+        if guide is not None:
+            guide.observe(actions, reward)
         hurt = info.get("lives", self._lives) < self._lives
         self._lives = np.array(info.get("lives", self._lives))
         self._observation = observation
@@ -243,15 +262,21 @@ class Splitting:
         if "lives" in info:
             self._lives[rows] = info["lives"]
         frames = self._newest(self._observation)
+        guide = self._guide
         for env, number in zip(rows.tolist(), drawn, strict=True):
-            origins[number].tries += 1
-            self._attempts[env] = _Attempt(number, origins[number].score, frames[env])
+            origin = origins[number]
+            origin.tries += 1
+            guided = guide is not None and self._generator.random() < _GUIDED
+            self._attempts[env] = _Attempt(number, origin.score, frames[env], guided)
+            if guide is not None:
+                guide.recall(env, origin.memory)
 
     def _arrive(self, env: int, attempt: _Attempt, terminated: bool) -> None:
         where = np.arange(len(self._attempts)) == env
         snapshot = b"" if terminated else self._returning.snapshots(where)[0]
         self._filled[self.level][attempt.origin].wins += 1
-        self._found.append(Segment(attempt.origin, attempt.piece, attempt.score, snapshot))
+        memory = self._guide and self._guide.memory(env)
+        self._found.append(Segment(attempt.origin, attempt.piece, attempt.score, snapshot, memory))
 
     def _fill(self) -> None:
         """The level is filled: what led there is known from now on."""

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from ngu_agents.archive.cells import Cells
+from ngu_agents.archive.demonstrated import Demonstrated
 from ngu_agents.archive.returning import Trajectory
 from ngu_agents.archive.trials import Snapshots
 
@@ -49,6 +50,44 @@ def played(envs: VectorEnv, cells: Cells, trajectory: Trajectory) -> Way:
             f"its score was {trajectory.score:g}, played once more it is {scores[-1]:g}"
         )
     return Way(names, scores[:-1], trajectory.actions, scores[-1])
+
+
+def shortest(
+    demonstrated: Demonstrated,
+    cells: Cells,
+    score: float,
+    *,
+    first_action: int = 0,
+    stacked: bool = False,
+) -> Way | None:
+    """The way with the fewest steps to a score, of all that are demonstrated; None without one.
+
+    Args:
+        demonstrated: the steps.
+        cells: of their observations.
+        score: to be reached.
+        first_action: of the environments.
+        stacked: whether an observation is a stack of frames; the newest one tells the cell.
+    """
+    previous = demonstrated.previous.tolist()
+    scores, lengths = np.zeros(len(previous)), np.zeros(len(previous), np.int64)
+    for step, before in enumerate(previous):  # each comes after the one before it
+        if before >= 0:
+            scores[step] = scores[before] + demonstrated.reward[before]
+            lengths[step] = lengths[before] + 1
+    there = np.flatnonzero(scores >= score)
+    if not len(there):
+        return None
+    end = int(there[lengths[there].argmin()])
+    steps = [previous[end]]
+    while previous[steps[-1]] >= 0:
+        steps.append(previous[steps[-1]])
+    steps.reverse()
+    frames = demonstrated.frames[steps]
+    observations = frames[:, None] if stacked else frames
+    names = cells(observations, np.ones(len(steps), dtype=bool)).names
+    actions = bytes((demonstrated.action[steps] + first_action).tolist())
+    return Way(names, scores[steps].tolist(), actions, float(scores[end]))
 
 
 class KnownWays:

@@ -9,6 +9,7 @@ from ngu_agents.archive.demonstrated import joined
 from ngu_agents.archive.returning import Trajectory
 from ngu_agents.archive.splitting import Splitting, SplittingConfig
 from ngu_agents.archive.ways import KnownWays, Way, played
+from ngu_agents.archive.ways import shortest as shortest_way
 from ngu_envs import make
 from ngu_envs.vectorized import VectorizedEnv
 
@@ -129,6 +130,11 @@ def test_the_same_seed_splits_the_same():
     assert one.action.tobytes() != other.action.tobytes()
 
 
+def known_names(splitting: Splitting) -> list[list[bytes]]:
+    """The cells that were gone through, as they were named on the way."""
+    return [one.piece.names for segments in splitting._filled for one in segments]
+
+
 def test_the_shortest_way_is_a_way():
     splitting = split()
     shortest = splitting.shortest()
@@ -136,7 +142,19 @@ def test_the_shortest_way_is_a_way():
     assert shortest.score == 11
     assert len(shortest.names) == len(shortest.scores) == len(shortest.actions) >= 2 * (SIDE - 1)
     assert shortest.scores[0] == 0
-    assert len(shortest.actions) == min(map(len, chains(splitting.demonstrated())))
+    shown = splitting.demonstrated()
+    assert len(shortest.actions) == min(map(len, chains(shown)))
+    cells = cells_of(Slippery(1))
+    same = shortest_way(shown, cells, 11.0)
+    assert same is not None
+    assert len(same.actions) == len(shortest.actions)
+    assert (same.score, same.scores[0]) == (11, 0)
+    assert shortest_way(shown, cells, 12.0) is None
+    moved = shortest_way(shown, cells, 11.0, first_action=5)
+    assert moved is not None
+    assert moved.actions == bytes(action + 5 for action in same.actions)
+    assert same.names[0] == way().names[0]
+    assert set(same.names) <= {name for names in known_names(splitting) for name in names}
     with pytest.raises(RuntimeError, match="nothing left to reach"):
         splitting.step()
 

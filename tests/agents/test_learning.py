@@ -1,0 +1,104 @@
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Discrete
+
+from ngu_agents.config import RecurrentReplayConfig
+from ngu_agents.learning import Learner
+from ngu_agents.networks import make_network
+from ngu_agents.sequence_batch import SequenceBatch
+
+CONFIG = RecurrentReplayConfig(num_policies=1, features=8, hidden=6, batch_size=3)
+SPACE = Box(-1, 1, (4,), np.float32)
+BURN_IN, STEPS = 2, 5
+
+
+def learner() -> Learner:
+    generator = torch.Generator().manual_seed(0)
+    network = make_network(SPACE, Discrete(3), CONFIG, generator=generator)
+    return Learner(
+        network,
+        None,
+        CONFIG,
+        burn_in=BURN_IN,
+        action_start=0,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+    )
+
+
+def batch(seed: int, demonstrated: list[bool]) -> SequenceBatch:
+    """Sequences of which those that are not demonstrated begin with states of ones."""
+    generator = np.random.default_rng(seed)
+    count, length = len(demonstrated), BURN_IN + STEPS
+    steps, states = (length, count), (length + 1, count)
+    return SequenceBatch(
+        action=generator.integers(3, size=steps),
+        behaviour_probability=np.ones(steps, np.float32),
+        reward_ext=generator.normal(size=steps).astype(np.float32),
+        reward_int=np.zeros(steps, np.float32),
+        terminated=np.zeros(steps, bool),
+        truncated=np.zeros(steps, bool),
+        valid=np.ones(steps, bool),
+        observation=generator.normal(size=(*states, 4)).astype(np.float32),
+        first=np.zeros(states, bool),
+        action_tm1=generator.integers(3, size=states),
+        reward_ext_tm1=np.zeros(states, np.float32),
+        reward_int_tm1=np.zeros(states, np.float32),
+        policy=np.zeros(states, np.int16),
+        recurrent_state=np.broadcast_to(
+            np.where(demonstrated, np.float32(0), np.float32(1))[:, None],
+            (2, count, CONFIG.hidden),
+        ).copy(),
+        ids=np.arange(count),
+        importance_weight=np.ones(count, np.float32),
+        demonstrated=np.array(demonstrated),
+    )
+
+
+def states_read(learning: Learner, shown: SequenceBatch) -> list[torch.Tensor]:
+    """What the network's calls of an update begin with, and what the last one ends with."""
+    states = []
+    forward = learning.network.forward
+
+    def recorded(inputs, state):
+        values, after = forward(inputs, state)
+        states.extend((state.clone(), after.detach().clone()))
+        return values, after
+
+    learning.network.forward = recorded
+    learning.update(shown, None)
+    learning.network.forward = forward
+    return states
+
+
+def test_demonstrations_begin_with_memories_of_those_of_before():
+    learning = learner()
+    first, *_, after = states_read(learning, batch(0, [True, False, True]))
+    assert not first[:, [0, 2]].any()
+    assert (first[:, 1] == 1).all()
+    stored = batch(1, [False, True, True])
+    second, *_, _ = states_read(learning, stored)
+    torch.testing.assert_close(second[:, 1:], after[:, [0, 2]])
+    assert (second[:, 0] == 1).all()
+    assert not stored.recurrent_state[:, 1:].any()  # the batch is left as it was
+
+
+def test_memories_are_kept_for_as_many_demonstrations_as_there_were():
+    learning = learner()
+    *_, after = states_read(learning, batch(0, [False, False, True]))
+    second, *_ = states_read(learning, batch(1, [True, True, True]))
+    torch.testing.assert_close(second[:, :1], after[:, 2:])
+    assert not second[:, 1:].any()
+
+
+def test_memories_go_on_with_the_state():
+    learning, loaded = learner(), learner()
+    learning.update(batch(0, [True, True, True]), None)
+    loaded.load_state_dict(learning.state_dict())
+    losses = [one.update(batch(1, [True] * 3), None).metrics for one in (learning, loaded)]
+    assert losses[0] == losses[1]
+    forgetful = learner()
+    nothing = {"memories": torch.zeros(2, 0, CONFIG.hidden)}
+    forgetful.load_state_dict(learning.state_dict() | nothing)
+    losses = [one.update(batch(2, [True] * 3), None).metrics for one in (learning, forgetful)]
+    assert losses[0] != losses[1]
