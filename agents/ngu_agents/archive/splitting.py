@@ -34,6 +34,8 @@ from ngu_agents.archive.ways import KnownWays, Way
 _RANDOM, _RANDOM_STEPS, _CHANGE = 0.03, 5, 0.3
 # Share of the attempts that are a policy's, where there is one.
 _GUIDED = 0.5
+# Steps of an attempt, in spacings: some things must be waited for, such as a gate that opens.
+_PATIENCE = 8
 # Steps in a level for each of its states, before it counts as a dead end.
 _EFFORT = 300
 # Levels that a state must lead on to be known for no dead end, and dead ends that are too many.
@@ -167,6 +169,7 @@ class Splitting:
         self._left_at = [*range(length - config.spacing, 0, -config.spacing), 0]
         self.level, self.levels = 0, len(self._left_at)
         self._most_effort = _EFFORT * config.states
+        self._patience = _PATIENCE * config.spacing
         self.dead_ends, self.given_up = 0, False
         self._back, self._furthest = 0, -1
         self._found: list[Segment] = []
@@ -216,8 +219,6 @@ class Splitting:
         self._names = reached = self._cells(observation, self._everywhere).names
         frames = self._newest(observation)
         left_at = self._left_at[self.level]
-        # Some steps need to be waited for: the longer, the longer a level is not filled.
-        patience = (2 + 6 * self._effort / self._most_effort) * self._config.spacing
         for env, attempt in enumerate(list(self._in_progress())):
             attempt.add(names[env], int(actions[env]), float(reward[env]), frames[env])
             died = terminated[env] or truncated[env] or hurt[env]
@@ -227,7 +228,7 @@ class Splitting:
                 there = not died and self._known.left(reached[env], attempt.score) <= left_at
             if there:
                 self._arrive(env, attempt, bool(terminated[env]))
-            if there or died or len(attempt.piece.actions) >= patience:
+            if there or died or len(attempt.piece.actions) >= self._patience:
                 attempts[env] = None
         self._effort += envs.num_envs
         if len(self._found) >= self._config.states:
