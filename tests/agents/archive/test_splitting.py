@@ -2,10 +2,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from gymnasium.spaces import Box, Discrete
 
 from ngu_agents.archive.cells import DownscaledCells
 from ngu_agents.archive.demonstrated import joined
+from ngu_agents.archive.guide import Guide, Memory
 from ngu_agents.archive.returning import Trajectory
 from ngu_agents.archive.splitting import Splitting, SplittingConfig
 from ngu_agents.archive.ways import KnownWays, Way, played
@@ -121,6 +123,60 @@ def test_a_way_that_chance_breaks_is_demonstrated_many_times():
     steps = shown.action >= 0
     np.testing.assert_array_equal(shown.previous[~steps], np.flatnonzero(~steps) - 1)
     assert shown.action[steps].max() < 4
+
+
+class Knowing(Guide):
+    """Goes down the stairs, wherever it is; notes what it is asked to keep in mind."""
+
+    def __init__(self) -> None:
+        self.kept: list[Memory] = []
+        self.recalled: list[Memory | None] = []
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        row, column = np.argwhere(observation[:, 0])[:, 1:].T
+        return np.where(row > column, 0, 1)
+
+    def observe(self, actions: np.ndarray, reward: np.ndarray) -> None:
+        pass
+
+    def memory(self, env: int) -> Memory:
+        self.kept.append(Memory(torch.zeros(2, 1), 0, float(len(self.kept))))
+        return self.kept[-1]
+
+    def recall(self, env: int, memory: Memory | None) -> None:
+        self.recalled.append(memory)
+
+
+def test_a_policy_that_knows_the_way_takes_part():
+    guide, envs = Knowing(), Slippery(6)
+    guided = Splitting(envs, cells_of(envs), way(), config=CONFIG, seed=0, guide=guide)
+    taken = 0
+    while not guided.over:
+        taken += guided.step()
+    alone = Splitting(envs, cells_of(envs), way(), config=CONFIG, seed=0)
+    while not alone.over:
+        taken -= alone.step()
+    assert taken < 0  # fewer steps than without it
+    assert len(guide.kept) == sum(map(len, guided._filled[1:]))
+    assert {memory.reward for memory in guide.recalled if memory} <= set(range(len(guide.kept)))
+    assert None in guide.recalled
+    for chain in chains(guided.demonstrated()):
+        assert guided.demonstrated().reward[chain].sum() == 11
+
+
+def test_ways_begin_in_further_states_as_well():
+    envs = Slippery(6)
+    envs.reset()
+    for _ in range(2):
+        envs.step(np.ones(6, np.int64))  # down, not to the right
+    further = envs.snapshots(np.ones(6, dtype=bool))
+    splitting = Splitting(envs, cells_of(envs), way(), config=CONFIG, seed=0, beginnings=further)
+    while not splitting.over:
+        splitting.step()
+    shown = splitting.demonstrated()
+    first = {tuple(np.argwhere(shown.frames[chain[0], 0])[0].tolist()) for chain in chains(shown)}
+    assert (2, 0) in first
+    assert (0, 0) in first
 
 
 def test_the_same_seed_splits_the_same():
