@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -24,7 +24,7 @@ from ngu.bar import Bar
 from ngu.command import exit_code_of
 from ngu.console import log_to_console
 from ngu.parsing import parse
-from ngu.parts import make_envs
+from ngu.parts import make_envs, shown_to
 from ngu.played_run import with_options
 from ngu.players import trained_network
 from ngu.run_folder import RunFolder
@@ -37,9 +37,9 @@ from ngu_agents.archive.beginnings import TellingCells, after_lost_lives
 from ngu_agents.archive.cells import Cells
 from ngu_agents.archive.demonstrated import Demonstrated, Shown, joined
 from ngu_agents.archive.guide import Guide
-from ngu_agents.archive.returning import best_trajectory, downscaled_cells
+from ngu_agents.archive.returning import Trajectory, best_trajectory, downscaled_cells
 from ngu_agents.archive.splitting import Splitting, SplittingConfig
-from ngu_agents.archive.ways import Way, played, shortest
+from ngu_agents.archive.ways import played, shortest
 
 logger = logging.getLogger("ngu")
 
@@ -151,25 +151,24 @@ def _demonstrate(known: argparse.Namespace, options: Sequence[str], console: Con
 
 @dataclass(frozen=True)
 class _Policy:
-    """A run that learned from demonstrations, and these."""
+    """A run that learned from demonstrations."""
 
     folder: RunFolder
     settings: TrainSettings
-    path: Path
-    shown: Shown
 
     @classmethod
     def open(cls, run: Path) -> _Policy:
-        """Read the run's settings and its demonstrations."""
+        """Read the run's settings."""
         folder = RunFolder.open(run)
         settings, _, _ = parse([], "ngu.demonstrate", base=folder.path / "config.yaml")
         if settings.agent != "ngu" or settings.learning.demonstrations is None:
             raise SettingsError(f"the agent of {run} has learned from no demonstrations")
-        path = Path(settings.learning.demonstrations)
-        try:
-            return cls(folder, settings, path, Shown.load(path))
-        except ValueError as error:
-            raise SettingsError(str(error)) from error
+        return cls(folder, settings)
+
+    @property
+    def path(self) -> Path:
+        """Of the file that it learned from."""
+        return Path(self.settings.learning.demonstrations)
 
     def guide(self, envs: VectorEnv, seed: int) -> Guide:
         """The policy that exploits, as it plays in these environments."""
@@ -211,26 +210,36 @@ class _Sweeps:
     ) -> None:
         self._known, self._envs = known, envs
         self._seeds = Seeds(known.seed)
-        cells = _cells(archive, envs)
-        lost = after_lost_lives(envs, cells, seed=self._seeds.integer("lost lives"))
-        self._cells, self._beginnings = TellingCells(cells, lost.telling), lost.snapshots
-        self.way = _way(folder, archive, known.score, self._cells, _picture_shape(envs))
         self.parts: list[Demonstrated] = []
-        self.steps = lost.steps
+        self.steps = 0
         self._guide = None
         if policy is not None:
-            shown = policy.shown
+            # Of the archive's game, or there is nothing that they could have in common.
+            game = replace(policy.settings, env=archive.env)
+            shown = shown_to(game, envs)
+            self.parts.append(shown.demonstrated)
+            self.steps += shown.steps
+            self._guide = policy.guide(envs, known.seed)
+        with closing(make_envs(archive, 1, 0)) as alone:
+            _check_pictures(envs, alone)
+            best = _best(folder, known.score)
+            cells = _cells(archive, envs)
+            lost = after_lost_lives(envs, cells, seed=self._seeds.integer("lost lives"))
+            self.steps += lost.steps
+            self._cells, self._beginnings = TellingCells(cells, lost.telling), lost.snapshots
+            try:
+                self.way = played(alone, self._cells, best)
+            except ValueError as error:
+                raise SettingsError(f"the best way of {folder.path}: {error}") from error
+        for learned in self.parts:
             known_way = shortest(
-                shown.demonstrated,
+                learned,
                 self._cells,
                 self.way.score,
                 first_action=int(cast(Discrete, envs.single_action_space).start),
                 stacked=envs.metadata.get("frame_stack", 1) > 1,
             )
             self.way = known_way or self.way
-            self.parts.append(shown.demonstrated)
-            self.steps += shown.steps
-            self._guide = policy.guide(envs, known.seed)
 
     def run(self, stop: Stop, console: Console) -> None:
         """Make all sweeps, or as many as there are before a signal."""
@@ -269,33 +278,33 @@ class _Sweeps:
         )
 
 
-def _way(
-    folder: RunFolder,
-    settings: TrainSettings,
-    score: float | None,
-    cells: Cells,
-    shape: tuple[int, ...],
-) -> Way:
-    """The archive's shortest way to a score, played once more.
+def _best(folder: RunFolder, score: float | None) -> Trajectory:
+    """The archive's shortest way to a score.
 
     Raises:
-        SettingsError: there is none, or its pictures are not of this shape.
+        SettingsError: there is none.
     """
     path, state = folder.checkpoints.latest()
-    with closing(make_envs(settings, 1, 0)) as envs:
-        if _picture_shape(envs) != shape:
-            raise SettingsError(
-                f"with these options a picture is {shape} in place of {_picture_shape(envs)}, as "
-                "the archive saw it"
-            )
-        try:
-            best = best_trajectory(state["session"]["envs"], score)
-            way = played(envs, cells, best)
-        except (KeyError, TypeError, ValueError) as error:
-            raise SettingsError(f"{path} has no such way: {reason(error)}") from error
-        if not way.actions:
-            raise SettingsError(f"the best of {path} is where an episode begins")
-        return way
+    try:
+        best = best_trajectory(state["session"]["envs"], score)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SettingsError(f"{path} has no such way: {reason(error)}") from error
+    if not best.actions:
+        raise SettingsError(f"the best of {path} is where an episode begins")
+    return best
+
+
+def _check_pictures(envs: VectorEnv, alone: VectorEnv) -> None:
+    """Check that pictures are of the shape that the archive saw.
+
+    Raises:
+        SettingsError: they are not.
+    """
+    here, there = _picture_shape(envs), _picture_shape(alone)
+    if here != there:
+        raise SettingsError(
+            f"with these options a picture is {here} in place of {there}, as the archive saw it"
+        )
 
 
 def _picture_shape(envs: VectorEnv) -> tuple[int, ...]:

@@ -171,7 +171,30 @@ def demonstrations(settings: TrainSettings, envs: VectorEnv) -> Demonstrations |
     learning = settings.learning
     if learning.demonstrations is None:
         return None
-    path = Path(learning.demonstrations)
+    return Demonstrations(
+        shown_to(settings, envs).demonstrated,
+        num_actions=int(cast(Discrete, envs.single_action_space).n),
+        unroll_length=settings.replay.unroll_length,
+        recurrent_size=learning.hidden,
+        stack=envs.metadata.get("frame_stack", 1),
+        share=learning.demonstration_share,
+        seed=settings.seed,
+    )
+
+
+def shown_to(settings: TrainSettings, envs: VectorEnv) -> Shown:
+    """What the file holds that a run's settings name.
+
+    Args:
+        settings: of the run, which name one.
+        envs: environments that the demonstrations are to fit.
+
+    Raises:
+        SettingsError: the file holds no demonstrations, or those of other environments.
+        OSError: it cannot be read.
+        DamagedCheckpoint: it is damaged.
+    """
+    path = Path(settings.learning.demonstrations)
     try:
         shown = Shown.load(path)
     except ValueError as error:
@@ -189,12 +212,4 @@ def demonstrations(settings: TrainSettings, envs: VectorEnv) -> Demonstrations |
             raise SettingsError(
                 f"the {what} of the demonstrations in {path} is {there}, that of the run is {here}"
             )
-    return Demonstrations(
-        shown.demonstrated,
-        num_actions=num_actions,
-        unroll_length=settings.replay.unroll_length,
-        recurrent_size=learning.hidden,
-        stack=stack,
-        share=learning.demonstration_share,
-        seed=settings.seed,
-    )
+    return shown

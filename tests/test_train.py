@@ -522,11 +522,14 @@ def test_a_policy_takes_part_in_what_it_learns_from_next(
     assert len(after.demonstrated.action) > count
     np.testing.assert_array_equal(after.demonstrated.frames[:count], before.demonstrated.frames)
     assert trainings.run("--resume", run, "--frames", 300, output=output) == 0, output.read_text()
-    code, said = run_command(
-        demonstrate, demonstrations.parent, "--policy", run, *few, "--out", demonstrations
-    )
+    words = (demonstrations.parent, "--policy", run, *few, "--out")
+    code, said = run_command(demonstrate, *words, demonstrations)
     assert code == 2
     assert "exists already" in said
+    after._replace(env="noisy-tv").save(learned)
+    code, said = run_command(demonstrate, *words, "more")
+    assert code == 2
+    assert "is noisy-tv, that of the run is deep-sea" in said
 
 
 @pytest.mark.parametrize(

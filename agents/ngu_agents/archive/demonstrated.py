@@ -26,7 +26,7 @@ class Demonstrated(NamedTuple):
     terminated: Bool[np.ndarray, " M"]
     """Whether it ended the episode."""
     previous: Int[np.ndarray, " M"]
-    """Number of the step before; -1 at the beginning of an episode."""
+    """Number of the step before; -1 where a way begins."""
 
 
 def joined(parts: list[Demonstrated]) -> Demonstrated:

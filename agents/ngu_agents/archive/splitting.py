@@ -71,7 +71,7 @@ class Segment:
     """How a state was reached from one of the level before."""
 
     origin: int
-    """Number of the segment that led to where it begins; -1 for the beginning of an episode."""
+    """Number of the segment that led to where it begins; -1 where a way begins."""
     piece: Piece
     """The steps."""
     score: float
@@ -79,7 +79,7 @@ class Segment:
     snapshot: bytes
     """Of the state; empty where the episode ended in it."""
     memory: Memory | None = None
-    """What a policy that takes part has in mind there; None at the beginning of an episode."""
+    """What a policy that takes part has in mind there; None where a way begins."""
     tries: int = 0
     """Attempts that set out from the state."""
     wins: int = 0
@@ -208,8 +208,7 @@ class Splitting:
             actions = guide.act(self._observation)
         for env, attempt in enumerate(self._in_progress()):
             if not attempt.guided:
-                known = self._known, self._actions, self._generator
-                actions[env] = attempt.act(names[env], *known)
+                actions[env] = attempt.act(names[env], self._known, self._actions, self._generator)
         observation, reward, terminated, truncated, info = envs.step(actions)
         if guide is not None:
             guide.observe(actions, reward)
