@@ -61,7 +61,7 @@ def _run(folder: Path, seed: int) -> None:
             continue
         sure = folder / f"demonstrations-{stage}.safetensors"
         if not sure.exists():
-            words = ("--score", 2000, "--sweeps", 3 if stage else 4, "--seed", seed + 10 * stage)
+            words = ("--score", 2000, "--sweeps", 2 if stage else 4, "--seed", seed + 10 * stage)
             further = ("--policy", policy) if stage else ()
             unfinished = folder / "unfinished.safetensors"
             unfinished.unlink(missing_ok=True)

@@ -34,14 +34,19 @@ from ngu.settings import ARCHIVE_AGENTS, TrainSettings, resolve_device
 from ngu.training import Stop
 from ngu_agents.acting import Actor
 from ngu_agents.archive.beginnings import TellingCells, after_lost_lives
-from ngu_agents.archive.cells import Cells
+from ngu_agents.archive.cells import Cells, DownscaledCells
 from ngu_agents.archive.demonstrated import Demonstrated, Shown, joined
 from ngu_agents.archive.guide import Guide
-from ngu_agents.archive.returning import Trajectory, best_trajectory, downscaled_cells
+from ngu_agents.archive.returning import Trajectory, best_trajectory
 from ngu_agents.archive.splitting import Splitting, SplittingConfig
 from ngu_agents.archive.ways import played, shortest
 
 logger = logging.getLogger("ngu")
+
+# Columns and rows of a small picture that tells states apart. In the archive's own, which are
+# coarser, the agent cannot be seen at some places, and what led on from one is tried in vain at
+# another; in finer ones hardly any state comes again where enemies move.
+_WIDTH, _HEIGHT = 14, 12
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -316,7 +321,9 @@ def _picture_shape(envs: VectorEnv) -> tuple[int, ...]:
 
 def _cells(settings: TrainSettings, envs: VectorEnv) -> Cells:
     config = settings.learning if settings.agent == "archive" else settings.learning.archive
-    return downscaled_cells(envs, config)
+    return DownscaledCells(
+        envs.single_observation_space, width=_WIDTH, height=_HEIGHT, levels=config.cell_levels
+    )
 
 
 if __name__ == "__main__":

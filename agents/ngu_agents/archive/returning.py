@@ -314,11 +314,6 @@ def _cells(envs: VectorEnv, config: ReturningConfig, seed: int) -> Cells:
             regroup_steps=config.latent_regroup_steps,
             seed=seed,
         )
-    return downscaled_cells(envs, config)
-
-
-def downscaled_cells(envs: VectorEnv, config: ReturningConfig) -> DownscaledCells:
-    """Cells by the small pictures that settings ask for."""
     return DownscaledCells(
         envs.single_observation_space,
         width=config.cell_width,

@@ -40,6 +40,8 @@ _PATIENCE = 8
 _EFFORT = 300
 # Levels that a state must lead on to be known for no dead end, and dead ends that are too many.
 _PROVEN_LEVELS, _MOST_DEAD_ENDS = 3, 24
+# Attempts in vain from a dead end's state, after which its cell is not believed any more.
+_IN_VAIN = 3
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Segment:
     """The steps."""
     score: float
     """Score of the state."""
+    name: bytes
+    """Cell of the state."""
     snapshot: bytes
     """Of the state; empty where the episode ended in it."""
     memory: Memory | None = None
@@ -171,6 +175,7 @@ class Splitting:
         self._most_effort = _EFFORT * config.states
         self._patience = _PATIENCE * config.spacing
         self.dead_ends, self.given_up = 0, False
+        self._misleading: set[bytes] = set()
         self._back, self._furthest = 0, -1
         self._found: list[Segment] = []
         self._effort = 0
@@ -180,7 +185,7 @@ class Splitting:
         starts = [*self._returning.snapshots(self._everywhere), *beginnings]
         frame = self._newest(observation)[0].copy()
         self._filled: list[list[Segment]] = [
-            [Segment(-1, Piece([frame]), 0.0, start) for start in starts]
+            [Segment(-1, Piece([frame]), 0.0, b"", start) for start in starts]
         ]
         self._observation = observation
         self._names = cells(observation, self._everywhere).names
@@ -220,13 +225,13 @@ class Splitting:
         left_at = self._left_at[self.level]
         for env, attempt in enumerate(list(self._in_progress())):
             attempt.add(names[env], int(actions[env]), float(reward[env]), frames[env])
-            died = terminated[env] or truncated[env] or hurt[env]
+            died = bool(terminated[env] or truncated[env] or hurt[env])
             if left_at == 0:
-                there = attempt.score >= self._way.score and (terminated[env] or not died)
+                there = attempt.score >= self._way.score and (bool(terminated[env]) or not died)
             else:
-                there = not died and self._known.left(reached[env], attempt.score) <= left_at
+                there = not died and self._left(reached[env], attempt.score) <= left_at
             if there:
-                self._arrive(env, attempt, bool(terminated[env]))
+                self._arrive(env, attempt, reached[env], bool(terminated[env]))
             if there or died or len(attempt.piece.actions) >= self._patience:
                 attempts[env] = None
         self._effort += envs.num_envs
@@ -271,12 +276,18 @@ class Splitting:
             if guide is not None:
                 guide.recall(env, origin.memory)
 
-    def _arrive(self, env: int, attempt: _Attempt, terminated: bool) -> None:
+    def _left(self, name: bytes, score: float) -> float:
+        """The steps left, as far as a cell can tell."""
+        return self._known.left(name, score, most=name in self._misleading)
+
+    def _arrive(self, env: int, attempt: _Attempt, name: bytes, terminated: bool) -> None:
         where = np.arange(len(self._attempts)) == env
         snapshot = b"" if terminated else self._returning.snapshots(where)[0]
         self._filled[self.level][attempt.origin].wins += 1
         memory = self._guide and self._guide.memory(env)
-        self._found.append(Segment(attempt.origin, attempt.piece, attempt.score, snapshot, memory))
+        self._found.append(
+            Segment(attempt.origin, attempt.piece, attempt.score, name, snapshot, memory)
+        )
 
     def _fill(self) -> None:
         """The level is filled: what led there is known from now on."""
@@ -299,8 +310,14 @@ class Splitting:
             self._learn(level, segments)
 
     def _go_back(self) -> None:
-        """The states of this level are a dead end: fill those before it anew, each time more."""
+        """The states of this level are a dead end: fill those before it anew, each time more.
+
+        Their cells may be those of states much nearer to the end that look alike.
+        """
         self.dead_ends += 1
+        if self.level:
+            in_vain = (one for one in self._filled[self.level] if one.tries >= _IN_VAIN)
+            self._misleading |= {one.name for one in in_vain if not one.wins}
         self.given_up = self.dead_ends > _MOST_DEAD_ENDS
         self._back = self._back * 2 if self.level <= self._furthest else _PROVEN_LEVELS
         self._furthest = max(self.level, self._furthest)

@@ -94,7 +94,7 @@ class KnownWays:
     """Which actions lead on from a cell, and how many steps are left from there."""
 
     def __init__(self) -> None:
-        self._left: dict[bytes, dict[float, int]] = {}
+        self._left: dict[bytes, dict[float, tuple[int, int]]] = {}
         self._ways: dict[tuple[bytes, float], list[tuple[bytes, int]]] = {}
 
     def add(
@@ -107,17 +107,22 @@ class KnownWays:
     ) -> None:
         """Learn a piece of a way, after which ``left`` steps are left."""
         for place, (name, score) in enumerate(zip(names, scores, strict=True)):
-            steps = self._left.setdefault(name, {})
-            steps[score] = min(steps.get(score, left + len(names)), left + len(names) - place)
+            steps, here = self._left.setdefault(name, {}), left + len(names) - place
+            fewest, most = steps.get(score, (here, here))
+            steps[score] = min(fewest, here), max(most, here)
             ways = self._ways.setdefault((name, score), [])
             if len(ways) == _WAYS_FROM:
                 del ways[int(generator.integers(_WAYS_FROM))]
             ways.append((actions, place))
 
-    def left(self, name: bytes, score: float) -> float:
-        """The fewest steps left from a cell, of what is known with this score or less of it."""
+    def left(self, name: bytes, score: float, *, most: bool = False) -> float:
+        """The fewest steps left from a cell, of what is known with this score or less of it.
+
+        Or the most of them, for a cell that different states have in common.
+        """
         known = self._left.get(name, {})
-        return min((float(steps) for at, steps in known.items() if at <= score), default=np.inf)
+        found = [float(steps[most]) for at, steps in known.items() if at <= score]
+        return (max if most else min)(found, default=np.inf)
 
     def draw(
         self, name: bytes, score: float, generator: np.random.Generator

@@ -224,6 +224,17 @@ def test_a_score_that_is_out_of_reach_ends_in_dead_ends():
     shown = splitting.demonstrated()
     assert len(shown.action)  # what was reached, but for the last levels
     assert shown.frames.shape == (len(shown.action), 1, SIDE, SIDE)
+    assert splitting._misleading  # cells of states that nothing led on from
+
+
+def test_a_misleading_cell_tells_the_most_steps():
+    splitting = split()
+    known = splitting._known
+    fewest = {name: known.left(name, 11.0) for name in known._left}
+    name = next(name for name in fewest if known.left(name, 11.0, most=True) > fewest[name])
+    assert splitting._left(name, 11.0) == fewest[name]
+    splitting._misleading.add(name)
+    assert splitting._left(name, 11.0) == known.left(name, 11.0, most=True)
 
 
 def test_a_dead_end_is_left_behind():
@@ -264,6 +275,11 @@ def test_known_ways():
     assert known.left(b"a", 1.0) == 13
     assert known.left(b"a", 2.0) == 11
     assert known.left(b"a", -1.0) == np.inf
+    assert known.left(b"a", 1.0, most=True) == 13
+    assert known.left(b"a", -1.0, most=True) == np.inf
+    known.add([b"c", b"b"], [0.0, 0.0], b"vw", 90, generator)
+    assert known.left(b"b", 0.0) == 12
+    assert known.left(b"b", 0.0, most=True) == 91
     assert known.draw(b"a", 3.0, generator) == (b"xyz", 2)
     assert known.draw(b"a", 1.0, generator) == (b"xyz", 0)
 
