@@ -112,7 +112,12 @@ class Learner:
         return Learned(batch.ids[own], priorities[own], metrics)
 
     def update_values(self, batch: SequenceBatch) -> tuple[np.ndarray, Figures]:
-        """Train the value function; returns the sequences' new priorities [B] and metrics."""
+        """Train the value function; returns the sequences' new priorities [B] and metrics.
+
+        A batch of demonstrations alone is imitated and nothing else: errors of values of far less
+        than the demonstrations' temperature matter to a policy, and learning both at once took more
+        than twice as long.
+        """
         config = self._config
         burn = self._burn_in
         inputs = Inputs(
@@ -123,20 +128,50 @@ class Learner:
             reward_ext_tm1=self._tensor(batch.reward_ext_tm1),
             reward_int_tm1=self._tensor(batch.reward_int_tm1),
         )
-        state = target_state = self._with_memories(self._tensor(batch.recurrent_state), batch)
+        state = before = self._with_memories(self._tensor(batch.recurrent_state), batch)
+        with autocast(self._device, self._dtype):
+            if burn:
+                with torch.no_grad():
+                    _, state = self.network(inputs.steps(0, burn), state)
+            q_online_t, state = self.network(inputs.steps(burn), state)
+        shown = self._tensor(batch.demonstrated)
+        self._memories = state[:, shown].detach()
+        losses: dict[str, Tensor] = {}
+        metrics: Figures = {}
+        priorities = np.zeros(len(batch.ids), np.float32)
+        if not batch.demonstrated.all():
+            errors, values = self._errors(batch, inputs, before, q_online_t)
+            valid_t = self._tensor(batch.valid)[burn:]
+            losses["loss/value"] = sequence_loss(errors, self._tensor(batch.importance_weight))
+            count = valid_t.sum().clamp(min=1)
+            metrics["loss/td_error"] = (errors.abs().sum() / count).item()
+            metrics["value/mean"] = (values.detach() * valid_t).sum().div(count).item()
+            priorities = sequence_priorities(errors.detach(), valid_t, config.priority_mix)
+            priorities = priorities.cpu().numpy()
+        if batch.demonstrated.any():
+            losses["loss/demonstration"] = demonstration_loss(
+                q_online_t[:-1, shown],
+                self._tensor(batch.action)[burn:, shown],
+                self._tensor(batch.valid)[burn:, shown],
+                config.demonstration_temperature,
+            )
+        metrics |= self._descend(losses, {"loss/demonstration": float(batch.demonstrated.mean())})
+        if (self.updates + 1) % config.target_period == 0:
+            copy_weights(self.network, self.target)
+        return priorities, metrics
+
+    def _errors(
+        self, batch: SequenceBatch, inputs: Inputs, state: Tensor, q_online_t: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Errors [T, B] against the Retrace targets, and the values of the actions taken."""
+        config, burn = self._config, self._burn_in
         action_t = self._tensor(batch.action)[burn:].long()
         policy_t = inputs.policy[burn:-1]
         valid_t = self._tensor(batch.valid)[burn:]
         reward_ext = self._tensor(batch.reward_ext)[burn:]
         reward_int = self._tensor(batch.reward_int)[burn:]
-
-        with autocast(self._device, self._dtype):
-            with torch.no_grad():
-                if burn:
-                    _, state = self.network(inputs.steps(0, burn), state)
-                q_target_t = self._target_values(inputs, target_state, burn)
-            q_online_t, state = self.network(inputs.steps(burn), state)
-        self._memories = state[:, self._tensor(batch.demonstrated)].detach()
+        with torch.no_grad(), autocast(self._device, self._dtype):
+            q_target_t = self._target_values(inputs, state, burn)
         targets = retrace_targets(
             action_t=action_t,
             behaviour_probability_t=self._tensor(batch.behaviour_probability)[burn:],
@@ -151,46 +186,32 @@ class Learner:
             transform=self._transform,
         )
         q_taken_t = q_online_t[:-1].gather(-1, action_t.unsqueeze(-1)).squeeze(-1)
-        errors = td_errors(q_taken_t, targets, valid_t)
-        loss = sequence_loss(errors, self._tensor(batch.importance_weight))
-        value_loss = loss.item()
-        if not np.isfinite(value_loss):
-            raise FloatingPointError(
-                f"loss/value is {value_loss} in update {self.updates + 1}: the value function was "
-                "not trained on it"
-            )
-        shown_metrics: Figures = {}
-        if batch.demonstrated.any():
-            shown = self._tensor(batch.demonstrated)
-            unlikely = demonstration_loss(
-                q_online_t[:-1, shown],
-                action_t[:, shown],
-                valid_t[:, shown],
-                config.demonstration_temperature,
-            )
-            loss = loss + unlikely * float(batch.demonstrated.mean())
-            shown_metrics = {"loss/demonstration": unlikely.item()}
+        return td_errors(q_taken_t, targets, valid_t), q_taken_t
+
+    def _descend(self, losses: dict[str, Tensor], weights: dict[str, float]) -> Figures:
+        """A step down the sum of the losses, each with its weight, 1 if it has none."""
+        figures: Figures = {}
+        for name, loss in losses.items():
+            figures[name] = loss.item()
+            if not np.isfinite(figures[name]):
+                raise FloatingPointError(
+                    f"{name} is {figures[name]} in update {self.updates + 1}: the value function "
+                    "was not trained on it"
+                )
+        total = sum(loss * weights.get(name, 1.0) for name, loss in losses.items())
+        assert isinstance(total, Tensor)
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.max_gradient_norm)
+        total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.network.parameters(), self._config.max_gradient_norm
+        )
         if not torch.isfinite(norm):
             raise FloatingPointError(
-                f"the gradient of loss/value has norm {norm.item()} in update {self.updates + 1}: "
-                "the value function was not trained on it"
+                f"the gradient of {' and '.join(losses)} has norm {norm.item()} in update "
+                f"{self.updates + 1}: the value function was not trained on it"
             )
         self._optimiser.step()
-        if (self.updates + 1) % config.target_period == 0:
-            copy_weights(self.network, self.target)
-        count = valid_t.sum().clamp(min=1)
-        metrics = {
-            "loss/value": value_loss,
-            "loss/td_error": (errors.abs().sum() / count).item(),
-            "value/mean": (q_taken_t.detach() * valid_t).sum().div(count).item(),
-            "gradient_norm": norm.item(),
-            **shown_metrics,
-        }
-        priorities = sequence_priorities(errors.detach(), valid_t, config.priority_mix)
-        return priorities.cpu().numpy(), metrics
+        return {**figures, "gradient_norm": norm.item()}
 
     def _with_memories(self, state: Tensor, batch: SequenceBatch) -> Tensor:
         """Recurrent states [2, B, H] to begin with: demonstrations go on from those of before.

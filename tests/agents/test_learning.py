@@ -1,4 +1,7 @@
+import dataclasses
+
 import numpy as np
+import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
 
@@ -102,3 +105,39 @@ def test_memories_go_on_with_the_state():
     forgetful.load_state_dict(learning.state_dict() | nothing)
     losses = [one.update(batch(2, [True] * 3), None).metrics for one in (learning, forgetful)]
     assert losses[0] != losses[1]
+
+
+def test_demonstrations_alone_are_imitated_and_no_values_are_learned():
+    shown = batch(0, [True, True, True])
+    one, other = learner(), learner()
+    for weight in other.target.parameters():
+        weight.add_(1.0)
+    learned = one.update(shown, None)
+    assert set(learned.metrics) == {"loss/demonstration", "gradient_norm"}
+    assert not len(learned.ids)
+    richer = dataclasses.replace(shown, reward_ext=shown.reward_ext + 100)
+    other.update(richer, None)
+    for weight, same in zip(one.network.parameters(), other.network.parameters(), strict=True):
+        torch.testing.assert_close(weight, same, rtol=0, atol=0)
+    losses = [one.update(shown, None).metrics["loss/demonstration"] for _ in range(20)]
+    assert losses[-1] < learned.metrics["loss/demonstration"]
+
+
+def test_what_the_agent_has_done_teaches_values_beside_demonstrations():
+    shown = batch(0, [True, False, True])
+    learned = learner().update(shown, None)
+    assert {"loss/demonstration", "loss/value", "value/mean"} <= set(learned.metrics)
+    np.testing.assert_array_equal(learned.ids, [1])
+    richer = dataclasses.replace(shown, reward_ext=shown.reward_ext + 100)
+    assert learner().update(richer, None).metrics["loss/value"] > learned.metrics["loss/value"]
+
+
+def test_demonstrations_that_are_not_finite_are_named_and_nothing_is_trained_on_them():
+    learning, shown = learner(), batch(0, [True, True])
+    learning.update(shown, None)
+    shown.observation[-2] = np.nan
+    before = [weight.clone() for weight in learning.network.parameters()]
+    with pytest.raises(FloatingPointError, match="loss/demonstration is nan in update 2"):
+        learning.update(shown, None)
+    for weight, same in zip(learning.network.parameters(), before, strict=True):
+        torch.testing.assert_close(weight, same, rtol=0, atol=0)
