@@ -54,8 +54,8 @@ class RecurrentReplayConfig:
     demonstration_share: float = 0.25
     """Chance of each of an update's sequences to be one of a demonstration (R2D3, 1909.01387)."""
     demonstration_updates: int = 0
-    """Updates in the beginning that see demonstrations alone, one at each step of all
-    environments (DQfD, 1704.03732)."""
+    """Updates in the beginning that see demonstrations alone and imitate them, one at each step of
+    all environments (DQfD, 1704.03732, which learns their values as well)."""
     demonstration_temperature: float = 0.1
     """With demonstrations, actions that are not random are drawn in proportion to exp(Q / this),
     and the demonstrated ones are to be likely (conservative Q-learning, 2006.04779)."""

@@ -114,9 +114,9 @@ class Learner:
     def update_values(self, batch: SequenceBatch) -> tuple[np.ndarray, Figures]:
         """Train the value function; returns the sequences' new priorities [B] and metrics.
 
-        A batch of demonstrations alone is imitated and nothing else: errors of values of far less
-        than the demonstrations' temperature matter to a policy, and learning both at once took more
-        than twice as long.
+        A batch of demonstrations alone is imitated and nothing else: to the policy an error of a
+        value matters as soon as it is as large as the demonstrations' temperature, and with both
+        learned at once the same likelihood took more than twice as long.
         """
         config = self._config
         burn = self._burn_in
@@ -189,7 +189,11 @@ class Learner:
         return td_errors(q_taken_t, targets, valid_t), q_taken_t
 
     def _descend(self, losses: dict[str, Tensor], weights: dict[str, float]) -> Figures:
-        """A step down the sum of the losses, each with its weight, 1 if it has none."""
+        """A step down the sum of the losses, each with its weight, 1 if it has none.
+
+        Raises:
+            FloatingPointError: a loss or the gradient is not finite; nothing was trained on it.
+        """
         figures: Figures = {}
         for name, loss in losses.items():
             figures[name] = loss.item()
