@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.browser import chromium, quiet_page
+from tests.forked import Trainings
 
 torch.set_num_threads(1)
 
@@ -24,6 +25,14 @@ def run_command(tmp_path, monkeypatch, capsys):
 
     yield run
     root.handlers[:], root.level = before
+
+
+@pytest.fixture(scope="module")
+def trainings():
+    """Trainings in processes of their own, of the tests of a file."""
+    trainings = Trainings()
+    yield trainings
+    trainings.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 from functools import partial
-from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -11,9 +10,8 @@ import torch
 
 from ngu import evaluate
 from ngu.train import main
-from tests.forked import Trainings
+from tests.small_runs import SHORT, rows_of
 
-SHORT = ["--num-envs", 2, "--device", "cpu", "--log.steps", 50]
 TINY = [
     *("--agent", "dreamer", "--learning.world.rssm.deterministic_size", 8),
     *("--learning.world.rssm.latents", 2, "--learning.world.rssm.classes", 3),
@@ -28,13 +26,6 @@ TINY = [
 MAZE = ["--env", "disco-maze", "--options.size", 17, *TINY, "--novelty.memory_capacity", 50]
 SEA = ["--env", "deep-sea", "--options.size", 5, *TINY]
 GRID = ["--env", "MiniGrid-Empty-Random-5x5-v0", *TINY]
-
-
-@pytest.fixture(scope="module")
-def trainings():
-    trainings = Trainings()
-    yield trainings
-    trainings.close()
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +48,6 @@ def maze(trainings, folder):
 def command(run_command):
     """Runs the command in an empty folder; returns its exit code and what it wrote."""
     return partial(run_command, main)
-
-
-def rows_of(run: Path) -> list[dict]:
-    """A run's log points without what the clock and the machine's memory say."""
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    timed = ("seconds", "steps_per_second", "memory_gb")
-    return [{name: value for name, value in row.items() if name not in timed} for row in rows]
 
 
 def policies_of(said: str) -> list[dict]:

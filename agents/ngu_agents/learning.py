@@ -115,8 +115,7 @@ class Learner:
         """Train the value function; returns the sequences' new priorities [B] and metrics.
 
         A batch of demonstrations alone is imitated and nothing else: to the policy an error of a
-        value matters as soon as it is as large as the demonstrations' temperature, and with both
-        learned at once the same likelihood took more than twice as long.
+        value matters as soon as it is as large as the demonstrations' temperature.
         """
         config = self._config
         burn = self._burn_in
@@ -171,7 +170,7 @@ class Learner:
         reward_ext = self._tensor(batch.reward_ext)[burn:]
         reward_int = self._tensor(batch.reward_int)[burn:]
         with torch.no_grad(), autocast(self._device, self._dtype):
-            q_target_t = self._target_values(inputs, state, burn)
+            q_target_t = self.target(inputs, state)[0][burn:]
         targets = retrace_targets(
             action_t=action_t,
             behaviour_probability_t=self._tensor(batch.behaviour_probability)[burn:],
@@ -229,10 +228,6 @@ class Learner:
         state = state.clone()
         state[:, rows] = self._memories[:, :count]
         return state
-
-    def _target_values(self, inputs: Inputs, state: Tensor, burn: int) -> Tensor:
-        values, _ = self.target(inputs, state)
-        return values[burn:]
 
     def update_bonus(self, bonus: IntrinsicReward, transitions: Transitions) -> Figures:
         """Train the intrinsic reward once; returns metrics."""

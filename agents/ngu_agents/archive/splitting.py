@@ -225,13 +225,14 @@ class Splitting:
         left_at = self._left_at[self.level]
         for env, attempt in enumerate(list(self._in_progress())):
             attempt.add(names[env], int(actions[env]), float(reward[env]), frames[env])
-            died = bool(terminated[env] or truncated[env] or hurt[env])
+            ended = bool(terminated[env])
+            died = ended or bool(truncated[env] or hurt[env])
             if left_at == 0:
-                there = attempt.score >= self._way.score and (bool(terminated[env]) or not died)
+                there = attempt.score >= self._way.score and (ended or not died)
             else:
                 there = not died and self._left(reached[env], attempt.score) <= left_at
             if there:
-                self._arrive(env, attempt, reached[env], bool(terminated[env]))
+                self._arrive(env, attempt, reached[env], ended)
             if there or died or len(attempt.piece.actions) >= self._patience:
                 attempts[env] = None
         self._effort += envs.num_envs
