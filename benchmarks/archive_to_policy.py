@@ -25,7 +25,7 @@ from ngu_agents.archive.demonstrated import Shown
 
 _ACTION_REPEAT = 4
 # Updates of the policy at the end of each stage, and frames that it plays for one of them.
-_STAGES, _FRAMES = (1000, 2500, 4000), 32
+_STAGES, _FRAMES = (1000, 2000, 3000), 32
 
 
 def main() -> int:

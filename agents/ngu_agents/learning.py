@@ -117,6 +117,8 @@ class Learner:
         A batch of demonstrations alone is imitated and nothing else: to the policy an error of a
         value matters as soon as it is as large as the demonstrations' temperature.
         """
+        imitated = bool(batch.demonstrated.all())
+        evaluate = self.network.advantages if imitated else self.network
         config = self._config
         burn = self._burn_in
         inputs = Inputs(
@@ -131,14 +133,14 @@ class Learner:
         with autocast(self._device, self._dtype):
             if burn:
                 with torch.no_grad():
-                    _, state = self.network(inputs.steps(0, burn), state)
-            q_online_t, state = self.network(inputs.steps(burn), state)
+                    _, state = evaluate(inputs.steps(0, burn), state)
+            q_online_t, state = evaluate(inputs.steps(burn), state)
         shown = self._tensor(batch.demonstrated)
         self._memories = state[:, shown].detach()
         losses: dict[str, Tensor] = {}
         metrics: Figures = {}
         priorities = np.zeros(len(batch.ids), np.float32)
-        if not batch.demonstrated.all():
+        if not imitated:
             errors, values = self._errors(batch, inputs, before, q_online_t)
             valid_t = self._tensor(batch.valid)[burn:]
             losses["loss/value"] = sequence_loss(errors, self._tensor(batch.importance_weight))

@@ -93,6 +93,26 @@ class RecurrentQNetwork(nn.Module):
             inputs: T steps of B sequences.
             state: recurrent state before the first step.
         """
+        outputs, state = self._follow(inputs, state)
+        return self.value(outputs).float() + self._advantages(outputs), state
+
+    def advantages(
+        self, inputs: Inputs, state: Float[Tensor, "2 B H"]
+    ) -> tuple[Float[Tensor, "T B A"], Float[Tensor, "2 B H"]]:
+        """Action values less their mean: all that a policy in proportion to exp(Q) depends on.
+
+        The value head is left out. What only such a policy is trained by has no gradient in it but
+        rounding errors, and Adam, which divides gradients by their size, makes steps of these.
+
+        Args:
+            inputs: T steps of B sequences.
+            state: recurrent state before the first step.
+        """
+        outputs, state = self._follow(inputs, state)
+        return self._advantages(outputs), state
+
+    def _follow(self, inputs: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:
+        """What the LSTM puts out, of the heads' type, and its state."""
         features = self.torso(inputs.observation)
         dtype = features.dtype
         known = (~inputs.first).to(dtype).unsqueeze(-1)
@@ -107,9 +127,11 @@ class RecurrentQNetwork(nn.Module):
             dim=-1,
         )
         outputs, state = self.lstm(read, inputs.first, state)
-        outputs = outputs.to(dtype)
-        value, advantage = self.value(outputs).float(), self.advantage(outputs).float()
-        return value + advantage - advantage.mean(dim=-1, keepdim=True), state
+        return outputs.to(dtype), state
+
+    def _advantages(self, outputs: Tensor) -> Tensor:
+        advantage = self.advantage(outputs).float()
+        return advantage - advantage.mean(dim=-1, keepdim=True)
 
 
 def make_network(
