@@ -5,7 +5,7 @@
 
 An archive of 3 million frames, demonstrations of its best way to 2,000 points or more, a policy
 that learns from them, takes part in the next demonstrations, and learns from these as well, in
-three stages. After each 32 episodes of it, at last also 32 that begin after 1 to 30 frames without
+four stages. After each 32 episodes of it, at last also 32 that begin after 1 to 30 frames without
 action. An episode ends with the game or after 4,500 steps (18,000 frames). What is done already is
 left alone, so Ctrl-C costs one stage at most. Prints a table of the returns of all seeds in the
 folder, and of the frames of all that it took.
@@ -25,7 +25,7 @@ from ngu_agents.archive.demonstrated import Shown
 
 _ACTION_REPEAT = 4
 # Updates of the policy at the end of each stage, and frames that it plays for one of them.
-_STAGES, _FRAMES = (1000, 2000, 3000), 32
+_STAGES, _FRAMES = (1000, 2000, 3000, 4000), 32
 
 
 def main() -> int:
