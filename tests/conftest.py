@@ -7,6 +7,7 @@ import torch
 
 from tests.browser import chromium, quiet_page
 from tests.forked import Trainings
+from tests.small_runs import DEEP_SEA
 
 torch.set_num_threads(1)
 
@@ -33,6 +34,15 @@ def trainings():
     trainings = Trainings()
     yield trainings
     trainings.close()
+
+
+@pytest.fixture(scope="module")
+def finished(trainings, tmp_path_factory):
+    """A finished run of Never Give Up's agent on deep-sea; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("finished")
+    words = [*DEEP_SEA, "--frames", 60, "--run-dir", folder / "run"]
+    assert trainings.run(*words, output=folder / "output") == 0
+    return folder / "run"
 
 
 @pytest.fixture(scope="module")

@@ -19,15 +19,6 @@ def command(run_command):
 
 
 @pytest.fixture(scope="module")
-def finished(trainings, tmp_path_factory):
-    """A run that has learned from no demonstrations."""
-    folder = tmp_path_factory.mktemp("finished")
-    words = [*DEEP_SEA, "--frames", 60, "--run-dir", folder / "run"]
-    assert trainings.run(*words, output=folder / "output") == 0
-    return folder / "run"
-
-
-@pytest.fixture(scope="module")
 def demonstrations(trainings, tmp_path_factory):
     """A file of demonstrations on deep-sea, of an archive's run beside it."""
     folder = tmp_path_factory.mktemp("archive")

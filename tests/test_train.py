@@ -264,14 +264,6 @@ def test_going_on_with_other_settings_is_refused(finished, command, change, sent
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
 
-@pytest.fixture(scope="module")
-def finished(trainings, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("finished")
-    words = [*DEEP_SEA, "--frames", 60, "--run-dir", folder / "run"]
-    assert trainings.run(*words, output=folder / "output") == 0
-    return folder / "run"
-
-
 def test_settings_changed_in_the_folder_itself_are_noticed(trainings, tmp_path):
     run, output = tmp_path / "run", tmp_path / "output"
     assert trainings.run(*DEEP_SEA, "--frames", 60, "--run-dir", run, output=output) == 0
