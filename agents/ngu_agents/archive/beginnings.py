@@ -70,6 +70,7 @@ def after_lost_lives(envs: VectorEnv, cells: Cells, *, seed: int) -> Beginnings:
         another = generator.random(num_envs) >= _REPEAT
         drawn = generator.integers(first, end, size=num_envs)
         action = np.where(another, drawn, action)
+        action[since < _BACK[-1]] = first
         observation, _, terminated, truncated, info = envs.step(action)
         shades = _areas(cells(observation, everywhere))
         since = np.where(info["lives"] < lives, 0, since + 1)

@@ -32,14 +32,23 @@ from ngu_agents.archive.ways import KnownWays, Way
 # Chance of random actions in place of known ones, for up to so many steps; of going over to another
 # way that is known from here.
 _RANDOM, _RANDOM_STEPS, _CHANGE = 0.03, 5, 0.3
+# Share of the attempts from a state that others led on from in vain that wait at first, taking the
+# first action for up to so many spacings: on the way that is known nothing had to be waited for.
+_WAITING, _WAIT = 0.5, 4
+# Share of the attempts from a beginning that do at first what the way does in its own, as long as
+# nothing is known of the cells there.
+_LIKE_THE_WAY = 0.5
 # Share of the attempts that are a policy's, where there is one.
 _GUIDED = 0.5
-# Steps of an attempt, in spacings: some things must be waited for, such as a gate that opens.
+# Steps of an attempt, in spacings.
 _PATIENCE = 8
 # Steps in a level for each of its states, before it counts as a dead end.
 _EFFORT = 300
 # Levels that a state must lead on to be known for no dead end, and dead ends that are too many.
 _PROVEN_LEVELS, _MOST_DEAD_ENDS = 3, 24
+# Attempts from each state that come first, until one leads on: so that few states of many have been
+# the beginning of all that is demonstrated in the end.
+_TURNS = 2
 # Attempts in vain from a dead end's state, after which its cell is not believed any more.
 _IN_VAIN = 3
 
@@ -93,21 +102,30 @@ class Segment:
 class _Attempt:
     """An environment's attempt at the next level."""
 
-    def __init__(self, origin: int, score: float, frame: np.ndarray, guided: bool) -> None:
+    def __init__(
+        self,
+        origin: int,
+        score: float,
+        frame: np.ndarray,
+        *,
+        guided: bool,
+        way: bytes | None,
+        waiting: tuple[int, int],
+    ) -> None:
         self.origin = origin
         self.guided = guided
         self.score = score
         self.piece = Piece([frame.copy()])
-        self._way: tuple[bytes, int] | None = None
-        self._random = (0, 0)
+        self._way = None if way is None else (way, 0)
+        self._held = waiting
 
     def act(
         self, name: bytes, known: KnownWays, actions: range, generator: np.random.Generator
     ) -> int:
         """The next one of the actions, in a cell of this name."""
-        action, left = self._random
+        action, left = self._held
         if left:
-            self._random = action, left - 1
+            self._held = action, left - 1
             return action
         if self._way is not None and self._way[1] >= len(self._way[0]):
             self._way = None
@@ -115,7 +133,7 @@ class _Attempt:
             self._way = known.draw(name, self.score, generator) or self._way
         if self._way is None or generator.random() < _RANDOM:
             action = int(generator.integers(actions.start, actions.stop))
-            self._random = action, int(generator.integers(_RANDOM_STEPS))
+            self._held = action, int(generator.integers(_RANDOM_STEPS))
             return action
         way, place = self._way
         self._way = way, place + 1
@@ -259,9 +277,8 @@ class Splitting:
         if not free.any():
             return
         origins = self._filled[self.level]
-        worth = np.array([(origin.wins + 1) / (origin.tries + 2) for origin in origins])
         rows = np.flatnonzero(free)
-        drawn = self._generator.choice(len(origins), len(rows), p=worth / worth.sum()).tolist()
+        drawn = [self._drawn(origins) for _ in rows]
         snapshots = [origins[number].snapshot for number in drawn]
         self._observation[rows], info = self._returning.restore(free, snapshots)
         self._names = self._cells(self._observation, self._everywhere).names
@@ -271,11 +288,35 @@ class Splitting:
         guide = self._guide
         for env, number in zip(rows.tolist(), drawn, strict=True):
             origin = origins[number]
-            origin.tries += 1
             guided = guide is not None and self._generator.random() < _GUIDED
-            self._attempts[env] = _Attempt(number, origin.score, frames[env], guided)
+            begins = self.level == 0 and self._generator.random() < _LIKE_THE_WAY
+            way = self._way.actions if begins else None
+            in_vain = origin.tries - 1 > origin.wins
+            waits = in_vain and self._generator.random() < _WAITING
+            steps = int(self._generator.integers(_WAIT * self._config.spacing)) if waits else 0
+            self._attempts[env] = _Attempt(
+                number,
+                origin.score,
+                frames[env],
+                guided=guided,
+                way=way,
+                waiting=(self._actions.start, steps),
+            )
             if guide is not None:
                 guide.recall(env, origin.memory)
+
+    def _drawn(self, origins: list[Segment]) -> int:
+        """Number of the state that an attempt sets out from."""
+        tries = np.array([origin.tries for origin in origins])
+        wins = np.array([origin.wins for origin in origins])
+        waiting = (wins == 0) & (tries < _TURNS)
+        if waiting.any():
+            worth = waiting & (tries == tries[waiting].min())
+        else:
+            worth = (wins + 1) / (tries + 2)
+        number = int(self._generator.choice(len(origins), p=worth / worth.sum()))
+        origins[number].tries += 1
+        return number
 
     def _left(self, name: bytes, score: float) -> float:
         """The steps left, as far as a cell can tell."""

@@ -20,6 +20,8 @@ class Dying(VectorEnv):
         self._tells_lives = tells_lives
         self._generator = np.random.default_rng(0)
         self._time = np.zeros(self.num_envs, np.int64)
+        self.actions: list[np.ndarray] = []
+        self.times: list[np.ndarray] = []
 
     def reset(self) -> tuple[np.ndarray, dict[str, Any]]:
         self._time[:] = np.arange(self.num_envs)
@@ -27,6 +29,8 @@ class Dying(VectorEnv):
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, ...]:
         assert ((actions >= 1) & (actions < 4)).all()
+        self.actions.append(actions.copy())
+        self.times.append(self._time.copy())
         over = self._time >= LIVES * LIFE
         self._time = np.where(over, 0, self._time + 1)
         observation, info = self._seen()
@@ -49,13 +53,19 @@ def cells() -> DownscaledCells:
 
 
 def test_what_shows_the_lives_is_told_from_what_flickers():
-    found = after_lost_lives(Dying(), cells(), seed=0)
+    envs = Dying()
+    found = after_lost_lives(envs, cells(), seed=0)
     assert found.steps == 5 * 600
     np.testing.assert_array_equal(np.flatnonzero(~found.telling), [1])
     times = np.array([snapshot[0] for snapshot in found.snapshots])
     assert len(times) > 20
     assert set(times % LIFE) == {10, 20, 30, 40}
     assert times.min() > LIFE  # none in the first life
+    # Nothing is done in between, which could lead away from where a life begins.
+    actions, before = np.concatenate(envs.actions), np.concatenate(envs.times)
+    waiting = (before > LIFE) & (before < LIVES * LIFE) & (before % LIFE < 40)
+    assert (actions[waiting] == 1).all()
+    assert set(actions[~waiting].tolist()) == {1, 2, 3}
 
 
 def test_without_lives_all_areas_tell():

@@ -9,7 +9,13 @@ from ngu_agents.archive.cells import DownscaledCells
 from ngu_agents.archive.demonstrated import joined
 from ngu_agents.archive.guide import Guide, Memory
 from ngu_agents.archive.returning import Trajectory
-from ngu_agents.archive.splitting import Splitting, SplittingConfig
+from ngu_agents.archive.splitting import (
+    Piece,
+    Segment,
+    Splitting,
+    SplittingConfig,
+    _Attempt,
+)
 from ngu_agents.archive.ways import KnownWays, Way, played
 from ngu_agents.archive.ways import shortest as shortest_way
 from ngu_envs import make
@@ -170,13 +176,40 @@ def test_ways_begin_in_further_states_as_well():
     for _ in range(2):
         envs.step(np.ones(6, np.int64))  # down, not to the right
     further = envs.snapshots(np.ones(6, dtype=bool))
-    splitting = Splitting(envs, cells_of(envs), way(), config=CONFIG, seed=0, beginnings=further)
+    splitting = Splitting(envs, cells_of(envs), way(), config=CONFIG, seed=2, beginnings=further)
     while not splitting.over:
         splitting.step()
     shown = splitting.demonstrated()
     first = {tuple(np.argwhere(shown.frames[chain[0], 0])[0].tolist()) for chain in chains(shown)}
     assert (2, 0) in first
     assert (0, 0) in first
+
+
+def test_each_state_has_its_turns_before_those_that_lead_on_have_more():
+    splitting = split()
+    leads, fails, last = (Segment(0, Piece([]), 0.0, b"", b"") for _ in range(3))
+    origins = [leads, fails, last]
+    leads.wins = leads.tries = 1
+    drawn = [splitting._drawn(origins) for _ in range(4)]
+    assert sorted(drawn[:2]) == [1, 2]
+    assert sorted(drawn[2:]) == [1, 2]
+    assert [origin.tries for origin in origins] == [1, 2, 2]
+    for _ in range(100):
+        splitting._drawn(origins)
+        leads.wins = leads.tries  # it always leads on
+    assert leads.tries > 2 * max(fails.tries, last.tries) > 6
+
+
+def test_an_attempt_waits_and_then_does_what_the_way_does_where_nothing_is_known():
+    attempt = _Attempt(0, 0.0, np.zeros(1), guided=False, way=bytes([5, 6, 7]), waiting=(2, 3))
+    generator, known = np.random.default_rng(1), KnownWays()
+    taken = [attempt.act(b"new", known, range(2, 9), generator) for _ in range(6)]
+    assert taken == [2, 2, 2, 5, 6, 7]
+    known.add([b"known"], [0.0], bytes([8]), 4, generator)
+    attempt = _Attempt(0, 0.0, np.zeros(1), guided=False, way=bytes([5] * 100), waiting=(2, 0))
+    taken = [attempt.act(b"known", known, range(2, 9), generator) for _ in range(60)]
+    assert {5, 8} <= set(taken)
+    assert taken.count(8) > 5
 
 
 def test_the_same_seed_splits_the_same():
