@@ -25,7 +25,7 @@ from ngu_agents.archive.demonstrated import Shown
 
 _ACTION_REPEAT = 4
 # Updates of the policy at the end of each stage, and frames that it plays for one of them.
-_STAGES, _FRAMES = (1000, 2000, 3000, 4000), 32
+_STAGES, _FRAMES = (500, 1000, 1500, 2000), 32
 
 
 def main() -> int:
@@ -61,7 +61,7 @@ def _run(folder: Path, seed: int) -> None:
             continue
         sure = folder / f"demonstrations-{stage}.safetensors"
         if not sure.exists():
-            words = ("--score", 2000, "--sweeps", 2 if stage else 3, "--seed", seed + 10 * stage)
+            words = ("--score", 2000, "--sweeps", 1 if stage else 2, "--seed", seed + 10 * stage)
             further = ("--policy", policy) if stage else ()
             unfinished = folder / "unfinished.safetensors"
             unfinished.unlink(missing_ok=True)

@@ -26,6 +26,8 @@ class RecurrentReplayConfig:
     """Width of the torso's output."""
     hidden: int = 512
     """Units of the LSTM and width of the dueling heads."""
+    recurrent: bool = True
+    """Whether the LSTM remembers; without, each step is read as if it were an episode's first."""
     learning_rate: float = 1e-4
     """Adam's step size for the value function."""
     adam_epsilon: float = 1e-4
@@ -56,6 +58,9 @@ class RecurrentReplayConfig:
     demonstration_updates: int = 0
     """Updates in the beginning that see demonstrations alone and imitate them, one at each step of
     all environments (DQfD, 1704.03732, which learns their values as well)."""
+    demonstration_dropout: float = 0.0
+    """Share of the features that updates of demonstrations alone do not see (Srivastava et al.,
+    "Dropout", 2014), so that few demonstrations are not learned by heart."""
     demonstration_temperature: float = 0.1
     """With demonstrations, actions that are not random are drawn in proportion to exp(Q / this),
     and the demonstrated ones are to be likely (conservative Q-learning, 2006.04779)."""
@@ -78,6 +83,10 @@ class RecurrentReplayConfig:
         for name in ("epsilon", "trace_decay", "priority_mix", "demonstration_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        if not 0 <= self.demonstration_dropout < 1:
+            raise ValueError(
+                f"demonstration_dropout must be in [0, 1), got {self.demonstration_dropout}"
+            )
         if not 0 <= self.gamma_min <= self.gamma_max < 1:
             raise ValueError(
                 "gammas must hold 0 <= gamma_min <= gamma_max < 1, got gamma_min "

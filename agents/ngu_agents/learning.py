@@ -56,6 +56,7 @@ class Learner:
         config: the agent's settings.
         burn_in: steps of a sequence that only bring the recurrent state up to date.
         action_start: the action space's first action; batches count actions from zero.
+        generator: draws the features that imitation hides; a CPU one.
         device: of both.
         dtype: float type of the heavy layers.
     """
@@ -68,6 +69,7 @@ class Learner:
         *,
         burn_in: int,
         action_start: int,
+        generator: torch.Generator,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
@@ -80,6 +82,7 @@ class Learner:
         self._config = config
         self._burn_in = burn_in
         self._action_start = action_start
+        self._generator = generator
         self._device, self._dtype = device, dtype
         self._optimiser = torch.optim.Adam(
             network.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
@@ -118,7 +121,7 @@ class Learner:
         value matters as soon as it is as large as the demonstrations' temperature.
         """
         imitated = bool(batch.demonstrated.all())
-        evaluate = self.network.advantages if imitated else self.network
+        evaluate = self._imitating if imitated else self.network
         config = self._config
         burn = self._burn_in
         inputs = Inputs(
@@ -218,6 +221,17 @@ class Learner:
         self._optimiser.step()
         return {**figures, "gradient_norm": norm.item()}
 
+    def _imitating(self, inputs: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network.advantages(inputs, state, self._thinned)
+
+    def _thinned(self, features: Tensor) -> Tensor:
+        """Features of which a share is zero, another one for each step; the others are greater."""
+        kept = 1 - self._config.demonstration_dropout
+        if kept == 1:
+            return features
+        chances = torch.full(features.shape, kept, dtype=features.dtype)
+        return features * chances.bernoulli(generator=self._generator).to(self._device) / kept
+
     def _with_memories(self, state: Tensor, batch: SequenceBatch) -> Tensor:
         """Recurrent states [2, B, H] to begin with: demonstrations go on from those of before.
 
@@ -247,6 +261,7 @@ class Learner:
             "target": self.target.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "memories": self._memories,
+            "generator": self._generator.get_state(),
             "updates": self.updates,
         }
 
@@ -256,6 +271,7 @@ class Learner:
         self.target.load_state_dict(state["target"])
         load_adam(self._optimiser, state["optimiser"])
         self._memories = state["memories"].to(self._device)
+        self._generator.set_state(state["generator"])
         self.updates = state["updates"]
 
     def _tensor(self, values: np.ndarray) -> Tensor:

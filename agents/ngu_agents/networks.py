@@ -6,6 +6,7 @@ the frame it reads which policy plays, the previous action, and both previous re
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -53,6 +54,7 @@ class RecurrentQNetwork(nn.Module):
         num_policies: policies N of the family.
         features: width of the torso's output.
         hidden: units H of the LSTM and width of the heads.
+        recurrent: whether the LSTM remembers; without, each step is read as an episode's first.
         generator: draws the initial weights; a CPU one.
     """
 
@@ -64,9 +66,11 @@ class RecurrentQNetwork(nn.Module):
         num_policies: int,
         features: int,
         hidden: int,
+        recurrent: bool = True,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
+        self._recurrent = recurrent
         self.num_actions = num_actions
         self.num_policies = num_policies
         self.torso = make_torso(observation_space, features, generator=generator)
@@ -97,7 +101,10 @@ class RecurrentQNetwork(nn.Module):
         return self.value(outputs).float() + self._advantages(outputs), state
 
     def advantages(
-        self, inputs: Inputs, state: Float[Tensor, "2 B H"]
+        self,
+        inputs: Inputs,
+        state: Float[Tensor, "2 B H"],
+        thinned: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Float[Tensor, "T B A"], Float[Tensor, "2 B H"]]:
         """Action values less their mean: all that a policy in proportion to exp(Q) depends on.
 
@@ -107,15 +114,25 @@ class RecurrentQNetwork(nn.Module):
         Args:
             inputs: T steps of B sequences.
             state: recurrent state before the first step.
+            thinned: hides a part of the torso's features and of what the LSTM puts out; None hides
+                nothing.
         """
-        outputs, state = self._follow(inputs, state)
+        outputs, state = self._follow(inputs, state, thinned)
         return self._advantages(outputs), state
 
-    def _follow(self, inputs: Inputs, state: Tensor) -> tuple[Tensor, Tensor]:
+    def _follow(
+        self,
+        inputs: Inputs,
+        state: Tensor,
+        thinned: Callable[[Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """What the LSTM puts out, of the heads' type, and its state."""
         features = self.torso(inputs.observation)
+        if thinned is not None:
+            features = thinned(features)
         dtype = features.dtype
-        known = (~inputs.first).to(dtype).unsqueeze(-1)
+        first = inputs.first if self._recurrent else torch.ones_like(inputs.first)
+        known = (~first).to(dtype).unsqueeze(-1)
         rewards = torch.stack((inputs.reward_ext_tm1, inputs.reward_int_tm1), dim=-1)
         read = torch.cat(
             (
@@ -126,8 +143,9 @@ class RecurrentQNetwork(nn.Module):
             ),
             dim=-1,
         )
-        outputs, state = self.lstm(read, inputs.first, state)
-        return outputs.to(dtype), state
+        outputs, state = self.lstm(read, first, state)
+        outputs = outputs.to(dtype)
+        return outputs if thinned is None else thinned(outputs), state
 
     def _advantages(self, outputs: Tensor) -> Tensor:
         advantage = self.advantage(outputs).float()
@@ -157,5 +175,6 @@ def make_network(
         num_policies=config.num_policies,
         features=config.features,
         hidden=config.hidden,
+        recurrent=config.recurrent,
         generator=generator,
     )

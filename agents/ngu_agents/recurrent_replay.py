@@ -86,6 +86,7 @@ class RecurrentReplayAgent:
             config,
             burn_in=replay.burn_in,
             action_start=self.action_start,
+            generator=seeds.torch("hidden features"),
             device=self._device,
             dtype=dtype,
         )

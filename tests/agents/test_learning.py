@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 
 import numpy as np
@@ -15,15 +16,16 @@ SPACE = Box(-1, 1, (4,), np.float32)
 BURN_IN, STEPS = 2, 5
 
 
-def learner() -> Learner:
+def learner(config: RecurrentReplayConfig = CONFIG) -> Learner:
     generator = torch.Generator().manual_seed(0)
-    network = make_network(SPACE, Discrete(3), CONFIG, generator=generator)
+    network = make_network(SPACE, Discrete(3), config, generator=generator)
     return Learner(
         network,
         None,
-        CONFIG,
+        config,
         burn_in=BURN_IN,
         action_start=0,
+        generator=torch.Generator().manual_seed(1),
         device=torch.device("cpu"),
         dtype=torch.float32,
     )
@@ -126,6 +128,46 @@ def test_demonstrations_alone_are_imitated_and_no_values_are_learned():
     # Its gradient would be rounding errors, of which Adam makes steps as large as any.
     for weight, same in zip(one.network.value.parameters(), before, strict=True):
         torch.testing.assert_close(weight, same, rtol=0, atol=0)
+
+
+def test_imitation_hides_features_and_goes_on_with_those_to_be_hidden():
+    thin = dataclasses.replace(CONFIG, demonstration_dropout=0.5)
+    shown = batch(0, [True, True, True])
+    whole, hiding = learner(), learner(thin)
+    features = torch.ones(1000)
+    assert whole._thinned(features) is features
+    assert set(hiding._thinned(features).tolist()) == {0.0, 2.0}
+    assert abs(hiding._thinned(features).mean().item() - 1) < 0.2
+    kept = copy.deepcopy(hiding.state_dict())
+    losses = [one.update(shown, None).metrics["loss/demonstration"] for one in (whole, hiding)]
+    assert losses[0] != losses[1]
+    again = learner(thin)
+    again.load_state_dict(kept)
+    assert again.update(shown, None).metrics["loss/demonstration"] == losses[1]
+    # Values are learned from all features.
+    mixed = batch(1, [True, False, True])
+    assert learner(thin).update(mixed, None).metrics == learner().update(mixed, None).metrics
+
+
+def test_without_a_memory_each_step_is_read_on_its_own():
+    learning = learner(dataclasses.replace(CONFIG, recurrent=False))
+    firsts = []
+    forward = learning.network.lstm.forward
+
+    def recorded(inputs, first, state):
+        firsts.append(first)
+        return forward(inputs, first, state)
+
+    learning.network.lstm.forward = recorded
+    shown = batch(0, [True, True, True])
+    loss = learning.update(shown, None).metrics["loss/demonstration"]
+    assert all(first.all() for first in firsts)
+    assert len(firsts) == 2
+    before = np.random.default_rng(9).integers(3, size=shown.action_tm1.shape)
+    other = dataclasses.replace(shown, recurrent_state=shown.recurrent_state + 1, action_tm1=before)
+    config = dataclasses.replace(CONFIG, recurrent=False)
+    assert learner(config).update(other, None).metrics["loss/demonstration"] == loss
+    assert learner().update(other, None).metrics != learner().update(shown, None).metrics
 
 
 def test_what_the_agent_has_done_teaches_values_beside_demonstrations():
