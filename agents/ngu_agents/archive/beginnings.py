@@ -18,7 +18,8 @@ from ngu_agents.archive.cells import Cells, Named
 from ngu_agents.archive.trials import Snapshots
 
 # Steps of random actions, each taken once more with this chance, and after which steps from a lost
-# life on the agent may be back.
+# life on the agent may be back. Up to then the first action is taken, or what a life begins with
+# would be left behind already.
 _STEPS, _REPEAT, _BACK = 600, 0.9, (10, 20, 30, 40)
 # Times that an area must have been seen with a number of lives, to be told by.
 _SEEN = 200
@@ -28,7 +29,7 @@ class Beginnings(NamedTuple):
     """Where ways begin."""
 
     snapshots: list[bytes]
-    """Of states soon after a lost life."""
+    """Of states soon after a lost life, before anything was done."""
     telling: Bool[np.ndarray, " N"]
     """Which areas of a cell tell of something other than lives."""
     steps: int

@@ -16,24 +16,22 @@ reduction of imitation learning and structured prediction to no-regret online le
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from gymnasium.spaces import Discrete
 from gymnasium.vector import VectorEnv
 
 from ngu.seeding import Seeds
+from ngu_agents.archive.attempt import Attempt, Piece
 from ngu_agents.archive.cells import Cells
 from ngu_agents.archive.demonstrated import Demonstrated
 from ngu_agents.archive.guide import Guide, Memory
 from ngu_agents.archive.trials import Snapshots
 from ngu_agents.archive.ways import KnownWays, Way
 
-# Chance of random actions in place of known ones, for up to so many steps; of going over to another
-# way that is known from here.
-_RANDOM, _RANDOM_STEPS, _CHANGE = 0.03, 5, 0.3
-# Share of the attempts from a state that others led on from in vain that wait at first, taking the
-# first action for up to so many spacings: on the way that is known nothing had to be waited for.
+# Share of the attempts that wait at first, for up to so many spacings, where not all before them
+# have led on: on the way that is known nothing had to be waited for, such as a gate that opens.
 _WAITING, _WAIT = 0.5, 4
 # Share of the attempts from a beginning that do at first what the way does in its own, as long as
 # nothing is known of the cells there.
@@ -46,8 +44,8 @@ _PATIENCE = 8
 _EFFORT = 300
 # Levels that a state must lead on to be known for no dead end, and dead ends that are too many.
 _PROVEN_LEVELS, _MOST_DEAD_ENDS = 3, 24
-# Attempts from each state that come first, until one leads on: so that few states of many have been
-# the beginning of all that is demonstrated in the end.
+# Attempts from each state that come first, until one leads on: or the descendants of a few would
+# soon be all that there is.
 _TURNS = 2
 # Attempts in vain from a dead end's state, after which its cell is not believed any more.
 _IN_VAIN = 3
@@ -61,20 +59,6 @@ class SplittingConfig:
     """States in a level."""
     spacing: int = 12
     """Steps of the way from one level to the next."""
-
-
-@dataclass
-class Piece:
-    """n steps on the way, and the newest frame of each of the n + 1 observations."""
-
-    frames: list[np.ndarray]
-    """Both ends included."""
-    names: list[bytes] = field(default_factory=list)
-    """Cells of the n states that actions were taken in."""
-    scores: list[float] = field(default_factory=list)
-    """Scores there."""
-    actions: bytearray = field(default_factory=bytearray)
-    """The n actions, a byte each."""
 
 
 @dataclass
@@ -97,55 +81,6 @@ class Segment:
     """Attempts that set out from the state."""
     wins: int = 0
     """Attempts that reached the next level."""
-
-
-class _Attempt:
-    """An environment's attempt at the next level."""
-
-    def __init__(
-        self,
-        origin: int,
-        score: float,
-        frame: np.ndarray,
-        *,
-        guided: bool,
-        way: bytes | None,
-        waiting: tuple[int, int],
-    ) -> None:
-        self.origin = origin
-        self.guided = guided
-        self.score = score
-        self.piece = Piece([frame.copy()])
-        self._way = None if way is None else (way, 0)
-        self._held = waiting
-
-    def act(
-        self, name: bytes, known: KnownWays, actions: range, generator: np.random.Generator
-    ) -> int:
-        """The next one of the actions, in a cell of this name."""
-        action, left = self._held
-        if left:
-            self._held = action, left - 1
-            return action
-        if self._way is not None and self._way[1] >= len(self._way[0]):
-            self._way = None
-        if self._way is None or generator.random() < _CHANGE:
-            self._way = known.draw(name, self.score, generator) or self._way
-        if self._way is None or generator.random() < _RANDOM:
-            action = int(generator.integers(actions.start, actions.stop))
-            self._held = action, int(generator.integers(_RANDOM_STEPS))
-            return action
-        way, place = self._way
-        self._way = way, place + 1
-        return way[place]
-
-    def add(self, name: bytes, action: int, reward: float, frame: np.ndarray) -> None:
-        """Take note of a step."""
-        self.piece.names.append(name)
-        self.piece.scores.append(self.score)
-        self.piece.actions.append(action)
-        self.piece.frames.append(frame.copy())
-        self.score += reward
 
 
 class Splitting:
@@ -207,7 +142,7 @@ class Splitting:
         ]
         self._observation = observation
         self._names = cells(observation, self._everywhere).names
-        self._attempts: list[_Attempt | None] = [None] * envs.num_envs
+        self._attempts: list[Attempt | None] = [None] * envs.num_envs
         self._learn_anew()
 
     @property
@@ -266,7 +201,7 @@ class Splitting:
     def _newest(self, observation: np.ndarray) -> np.ndarray:
         return observation[:, -1] if self._stacked else observation
 
-    def _in_progress(self) -> Iterator[_Attempt]:
+    def _in_progress(self) -> Iterator[Attempt]:
         for attempt in self._attempts:
             assert attempt is not None
             yield attempt
@@ -291,10 +226,9 @@ class Splitting:
             guided = guide is not None and self._generator.random() < _GUIDED
             begins = self.level == 0 and self._generator.random() < _LIKE_THE_WAY
             way = self._way.actions if begins else None
-            in_vain = origin.tries - 1 > origin.wins
-            waits = in_vain and self._generator.random() < _WAITING
+            waits = origin.tries - 1 > origin.wins and self._generator.random() < _WAITING
             steps = int(self._generator.integers(_WAIT * self._config.spacing)) if waits else 0
-            self._attempts[env] = _Attempt(
+            self._attempts[env] = Attempt(
                 number,
                 origin.score,
                 frames[env],
@@ -306,12 +240,12 @@ class Splitting:
                 guide.recall(env, origin.memory)
 
     def _drawn(self, origins: list[Segment]) -> int:
-        """Number of the state that an attempt sets out from."""
+        """Number of the state that the next attempt sets out from, which is counted there."""
         tries = np.array([origin.tries for origin in origins])
         wins = np.array([origin.wins for origin in origins])
-        waiting = (wins == 0) & (tries < _TURNS)
-        if waiting.any():
-            worth = waiting & (tries == tries[waiting].min())
+        in_turn = (wins == 0) & (tries < _TURNS)
+        if in_turn.any():
+            worth = in_turn & (tries == tries[in_turn].min())
         else:
             worth = (wins + 1) / (tries + 2)
         number = int(self._generator.choice(len(origins), p=worth / worth.sum()))
@@ -322,7 +256,7 @@ class Splitting:
         """The steps left, as far as a cell can tell."""
         return self._known.left(name, score, most=name in self._misleading)
 
-    def _arrive(self, env: int, attempt: _Attempt, name: bytes, terminated: bool) -> None:
+    def _arrive(self, env: int, attempt: Attempt, name: bytes, terminated: bool) -> None:
         where = np.arange(len(self._attempts)) == env
         snapshot = b"" if terminated else self._returning.snapshots(where)[0]
         self._filled[self.level][attempt.origin].wins += 1

@@ -5,17 +5,12 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
 
+from ngu_agents.archive.attempt import Attempt, Piece
 from ngu_agents.archive.cells import DownscaledCells
 from ngu_agents.archive.demonstrated import joined
 from ngu_agents.archive.guide import Guide, Memory
 from ngu_agents.archive.returning import Trajectory
-from ngu_agents.archive.splitting import (
-    Piece,
-    Segment,
-    Splitting,
-    SplittingConfig,
-    _Attempt,
-)
+from ngu_agents.archive.splitting import Segment, Splitting, SplittingConfig
 from ngu_agents.archive.ways import KnownWays, Way, played
 from ngu_agents.archive.ways import shortest as shortest_way
 from ngu_envs import make
@@ -176,7 +171,8 @@ def test_ways_begin_in_further_states_as_well():
     for _ in range(2):
         envs.step(np.ones(6, np.int64))  # down, not to the right
     further = envs.snapshots(np.ones(6, dtype=bool))
-    splitting = Splitting(envs, cells_of(envs), way(), config=CONFIG, seed=2, beginnings=further)
+    many = SplittingConfig(states=24, spacing=4)
+    splitting = Splitting(envs, cells_of(envs), way(), config=many, seed=0, beginnings=further)
     while not splitting.over:
         splitting.step()
     shown = splitting.demonstrated()
@@ -201,12 +197,12 @@ def test_each_state_has_its_turns_before_those_that_lead_on_have_more():
 
 
 def test_an_attempt_waits_and_then_does_what_the_way_does_where_nothing_is_known():
-    attempt = _Attempt(0, 0.0, np.zeros(1), guided=False, way=bytes([5, 6, 7]), waiting=(2, 3))
+    attempt = Attempt(0, 0.0, np.zeros(1), guided=False, way=bytes([5, 6, 7]), waiting=(2, 3))
     generator, known = np.random.default_rng(1), KnownWays()
     taken = [attempt.act(b"new", known, range(2, 9), generator) for _ in range(6)]
     assert taken == [2, 2, 2, 5, 6, 7]
     known.add([b"known"], [0.0], bytes([8]), 4, generator)
-    attempt = _Attempt(0, 0.0, np.zeros(1), guided=False, way=bytes([5] * 100), waiting=(2, 0))
+    attempt = Attempt(0, 0.0, np.zeros(1), guided=False, way=bytes([5] * 100), waiting=(2, 0))
     taken = [attempt.act(b"known", known, range(2, 9), generator) for _ in range(60)]
     assert {5, 8} <= set(taken)
     assert taken.count(8) > 5
