@@ -15,16 +15,16 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ngu.parsing import parse
 from ngu.parts import demonstrations, make_envs
 from ngu.precision import autocast, resolve_precision
 from ngu.seeding import Seeds
+from ngu.settings import TrainSettings
 from ngu_agents.learning import Learner
 from ngu_agents.losses import demonstration_loss
-from ngu_agents.networks import Inputs, make_network
+from ngu_agents.networks import make_network
 from ngu_agents.sequence_batch import SequenceBatch
 
 _PRESET = ("--config", "atari-demonstrations")
@@ -41,6 +41,7 @@ _VARIANTS = {
     "with a memory, without dropout": (*_REMEMBERS, *_LEARNS_ALL),
 }
 _EVERY, _BATCHES = 100, 8
+_DEVICE = torch.device("cpu")
 
 
 def main() -> int:
@@ -67,7 +68,7 @@ def _learn(name: str, words: tuple[str, ...], known: argparse.Namespace) -> None
         parse([*shared, "--learning.demonstrations", str(path)], "held_out_demonstrations")[0]
         for path in (known.learned, known.held_out)
     )
-    device = torch.device("cpu")
+    dtype = resolve_precision(settings.precision, _DEVICE)
     with closing(make_envs(settings, 1, 0)) as envs:
         learned, held = (demonstrations(each, envs) for each in (settings, held_out))
         spaces = envs.single_observation_space, envs.single_action_space
@@ -83,8 +84,8 @@ def _learn(name: str, words: tuple[str, ...], known: argparse.Namespace) -> None
         burn_in=settings.replay.burn_in,
         action_start=0,
         generator=Seeds(known.seed).torch("hidden features"),
-        device=device,
-        dtype=resolve_precision(settings.precision, device),
+        device=_DEVICE,
+        dtype=dtype,
     )
     size = settings.learning.batch_size
     tests = [[each.sample(size) for _ in range(_BATCHES)] for each in (learned, held)]
@@ -92,32 +93,26 @@ def _learn(name: str, words: tuple[str, ...], known: argparse.Namespace) -> None
         learner.update(learned.sample(size), None)
         if update % _EVERY == 0:
             (trained, _), (entropy, likeliest) = (
-                _measured(learner, batches, settings.replay.burn_in) for batches in tests
+                _measured(learner, batches, settings, dtype) for batches in tests
             )
             row = f"| {name} | {update} | {trained:.2f} | {entropy:.2f} | {likeliest:.0%} |"
             print(row, flush=True)
 
 
 @torch.no_grad()
-def _measured(learner: Learner, batches: list[SequenceBatch], burn_in: int) -> tuple[float, float]:
+def _measured(
+    learner: Learner, batches: list[SequenceBatch], settings: TrainSettings, dtype: torch.dtype
+) -> tuple[float, float]:
     """Cross-entropy of a step, and share of the steps whose action is the likeliest one."""
-    network, config = learner.network, learner._config
+    burn_in, temperature = settings.replay.burn_in, settings.learning.temperature
     total, right, count = 0.0, 0, 0
     for batch in batches:
-        inputs = Inputs(
-            *(
-                torch.from_numpy(np.asarray(values))
-                for values in (
-                    batch.observation, batch.first, batch.policy.astype(np.int64), batch.action_tm1,
-                    batch.reward_ext_tm1, batch.reward_int_tm1,
-                )
-            )
-        )  # fmt: skip
-        with autocast(torch.device("cpu"), learner._dtype):
-            values, _ = network.advantages(inputs, torch.from_numpy(batch.recurrent_state))
+        state = torch.from_numpy(batch.recurrent_state)
+        with autocast(_DEVICE, dtype):
+            values, _ = learner.network.advantages(learner.inputs(batch), state)
         values = values[burn_in:-1]
         action, valid = (torch.from_numpy(each[burn_in:]) for each in (batch.action, batch.valid))
-        loss = demonstration_loss(values, action, valid, config.demonstration_temperature)
+        loss = demonstration_loss(values, action, valid, temperature)
         total += loss.item() * len(batch.ids)
         right += int(((values.argmax(-1) == action) & valid).sum())
         count += int(valid.sum())

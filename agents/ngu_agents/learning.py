@@ -124,14 +124,7 @@ class Learner:
         evaluate = self._imitating if imitated else self.network
         config = self._config
         burn = self._burn_in
-        inputs = Inputs(
-            observation=self._tensor(batch.observation),
-            first=self._tensor(batch.first),
-            policy=self._tensor(batch.policy).long(),
-            action_tm1=self._tensor(batch.action_tm1).long(),
-            reward_ext_tm1=self._tensor(batch.reward_ext_tm1),
-            reward_int_tm1=self._tensor(batch.reward_int_tm1),
-        )
+        inputs = self.inputs(batch)
         state = before = self._with_memories(self._tensor(batch.recurrent_state), batch)
         with autocast(self._device, self._dtype):
             if burn:
@@ -163,6 +156,17 @@ class Learner:
         if (self.updates + 1) % config.target_period == 0:
             copy_weights(self.network, self.target)
         return priorities, metrics
+
+    def inputs(self, batch: SequenceBatch) -> Inputs:
+        """What the network reads of a batch."""
+        return Inputs(
+            observation=self._tensor(batch.observation),
+            first=self._tensor(batch.first),
+            policy=self._tensor(batch.policy).long(),
+            action_tm1=self._tensor(batch.action_tm1).long(),
+            reward_ext_tm1=self._tensor(batch.reward_ext_tm1),
+            reward_int_tm1=self._tensor(batch.reward_int_tm1),
+        )
 
     def _errors(
         self, batch: SequenceBatch, inputs: Inputs, state: Tensor, q_online_t: Tensor
