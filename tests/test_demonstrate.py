@@ -86,6 +86,7 @@ def test_a_policy_takes_part_in_what_it_learns_from_next(
         (["--learning.demonstrations", "nowhere"], "No such file or directory: 'nowhere'"),
         (["--learning.demonstration_share", 2], "must be in [0, 1], got 2"),
         (["--learning.demonstration_temperature", 0], "temperature must be above 0, got 0"),
+        (["--learning.demonstration_dropout", 1], "dropout must be in [0, 1), got 1"),
     ],
 )
 def test_what_demonstrates_nothing(command, demonstrations, tmp_path, words, sentence):
