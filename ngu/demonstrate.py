@@ -39,6 +39,7 @@ from ngu_agents.archive.demonstrated import Demonstrated, Shown, joined
 from ngu_agents.archive.guide import Guide
 from ngu_agents.archive.returning import Trajectory, best_trajectory
 from ngu_agents.archive.splitting import Splitting, SplittingConfig
+from ngu_agents.archive.visits import Life, visited
 from ngu_agents.archive.ways import played, shortest
 
 logger = logging.getLogger("ngu")
@@ -47,6 +48,8 @@ logger = logging.getLogger("ngu")
 # coarser, the agent cannot be seen at some places, and what led on from one is tried in vain at
 # another; in finer ones hardly any state comes again where enemies move.
 _WIDTH, _HEIGHT = 14, 12
+# Steps that a policy that takes part plays by itself before, in each environment.
+_PLAYED = 1500
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -217,7 +220,7 @@ class _Sweeps:
         self._seeds = Seeds(known.seed)
         self.parts: list[Demonstrated] = []
         self.steps = 0
-        self._guide = None
+        self._guide, self._lives = None, list[Life]()
         if policy is not None:
             # Of the archive's game, or there is nothing that they could have in common.
             game = replace(policy.settings, env=archive.env)
@@ -236,6 +239,9 @@ class _Sweeps:
                 self.way = played(alone, self._cells, best)
             except ValueError as error:
                 raise SettingsError(f"the best way of {folder.path}: {error}") from error
+        if self._guide is not None:
+            self._lives = visited(envs, self._cells, self._guide, steps=_PLAYED)
+            self.steps += _PLAYED * envs.num_envs
         for learned in self.parts:
             known_way = shortest(
                 learned,
@@ -280,6 +286,7 @@ class _Sweeps:
             seed=self._seeds.integer(f"sweep {number}"),
             beginnings=[beginnings[place] for place in drawn[: known.states]],
             guide=self._guide,
+            lives=self._lives,
         )
 
 

@@ -3,7 +3,8 @@
 Sources: Paine et al., "Making Efficient Use of Demonstrations to Solve Hard Exploration Problems"
 (R2D3, arXiv 1909.01387): each sequence of an update is one of a demonstration with a fixed chance;
 Hester et al., "Deep Q-learning from Demonstrations" (arXiv 1704.03732): the first updates see
-nothing else. Decided here: a demonstration's previous actions are hidden.
+nothing else. Decided here: a demonstration's previous actions are hidden, and what was done long
+before a segment's end is left out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from ngu_agents.replay import SequenceBatch, SequenceReplay
 from ngu_agents.sequence_batch import joined
 
 _POLICY = 0  # the one that exploits
+# Steps before the end of a segment in which sequences end. A search dithers until chance lets it
+# on, and an agent that does the same does so for ever: what is worth doing is what came last.
+_REACH = 16
 
 
 class Demonstrations:
@@ -51,7 +55,9 @@ class Demonstrations:
         self._stack = stack
         self._share = share
         self._generator = Seeds(seed).numpy("demonstrations")
-        self._steps = np.flatnonzero(demonstrated.action >= 0)
+        ends = np.flatnonzero(demonstrated.action < 0)
+        steps = np.flatnonzero(demonstrated.action >= 0)
+        self._steps = steps[ends[np.searchsorted(ends, steps)] - steps <= _REACH]
 
     def mixed(self, own: SequenceReplay, batch_size: int) -> SequenceBatch:
         """Sequences of both: each a demonstration with the chance ``share``."""
@@ -64,7 +70,7 @@ class Demonstrations:
         return joined(parts)
 
     def sample(self, count: int) -> SequenceBatch:
-        """Sequences of demonstrations alone: each ends with a step drawn from all of them.
+        """Sequences of demonstrations alone: each ends with a step soon before a segment's end.
 
         One that would begin before its episode does is filled with steps that are not valid. Its
         previous actions are random ones: a search does the same many times in a row, and a network
@@ -81,9 +87,10 @@ class Demonstrations:
         observation = self._stacked(frames)
         frames = frames[stack - 1 :]
         real = frames >= 0
-        steps, valid = frames[:-1], real[:-1]
+        steps = frames[:-1]
+        valid = real[:-1] & (known.action[steps] >= 0)
         reward = np.where(valid, known.reward[steps], 0).astype(np.float32)
-        begins = valid & (self._before(steps) < 0)
+        begins = real[:-1] & (self._before(steps) < 0)
         first = np.concatenate((begins | ~valid, np.zeros((1, count), bool)))
         before = self._before(frames)
         reward_tm1 = np.where(before >= 0, known.reward[before], 0).astype(np.float32)

@@ -111,6 +111,48 @@ def test_a_sequence_ends_with_a_step_and_goes_back_over_the_pieces_of_its_way(st
     assert not batch.truncated.any()
 
 
+def test_sequences_end_near_the_end_of_a_segment():
+    action = np.zeros(102, np.int64)
+    action[[40, 101]] = -1
+    previous = np.arange(-1, 101)
+    previous[41] = 39
+    frames = np.arange(102, dtype=np.uint8)[:, None, None]
+    known = Demonstrated(
+        frames, action, np.zeros(102, np.float32), np.zeros(102, np.bool_), previous
+    )
+    shown = Demonstrations(
+        known, num_actions=2, unroll_length=3, recurrent_size=4, stack=1, share=1.0, seed=0
+    )
+    batch = shown.sample(2000)
+    assert set(batch.observation[-2].ravel()) == {*range(24, 40), *range(85, 101)}
+    assert batch.valid.all()
+
+
+def test_frames_from_before_a_way_are_seen_and_no_steps():
+    """Of the way that the third piece goes on with, the first three frames were only seen."""
+    action = np.array([-1, -1, -1, 1, 2, -1])
+    previous = np.array([-1, 0, 1, 2, 3, 4])
+    frames = np.arange(1, 7, dtype=np.uint8)[:, None, None]
+    known = Demonstrated(frames, action, np.ones(6, np.float32), np.zeros(6, np.bool_), previous)
+    shown = Demonstrations(
+        known, num_actions=3, unroll_length=4, recurrent_size=4, stack=3, share=1.0, seed=0
+    )
+    batch = shown.sample(20)
+    last = batch.observation[-2, :, -1].ravel()
+    for column in range(20):
+        steps = 2 if last[column] == 5 else 1
+        np.testing.assert_array_equal(
+            batch.valid[:, column], [False] * (4 - steps) + steps * [True]
+        )
+        begin = 4 - steps
+        seen = batch.observation[begin, column].ravel()
+        np.testing.assert_array_equal(seen, [2, 3, 4])
+        assert not batch.first[begin:, column].any()
+        assert batch.first[:begin, column].all()
+        assert not batch.reward_ext[:begin, column].any()
+        np.testing.assert_array_equal(batch.action[begin:, column], [1, 2][:steps])
+
+
 def test_the_share_is_a_chance():
     known = Demonstrated(
         np.zeros((3, 1, 5, 5), np.float32),

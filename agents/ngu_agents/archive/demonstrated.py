@@ -14,19 +14,20 @@ from ngu.state_file import load_tree, save_tree
 class Demonstrated(NamedTuple):
     """Steps of many ways, which have their beginnings in common.
 
-    M frames, of which each is a step but the last one of a segment.
+    M frames, of which each is a step but the last one of a segment, and those that only show what
+    was seen before a way that does not begin where an episode does.
     """
 
     frames: Shaped[np.ndarray, "M ..."]
     """What a step's action was taken on, or what a segment led to."""
     action: Int[np.ndarray, " M"]
-    """The action, counted from zero; -1 where a segment ends."""
+    """The action, counted from zero; -1 where a segment ends or a frame is no step."""
     reward: Float32[np.ndarray, " M"]
     """What it brought."""
     terminated: Bool[np.ndarray, " M"]
     """Whether it ended the episode."""
     previous: Int[np.ndarray, " M"]
-    """Number of the step before; -1 where a way begins."""
+    """Number of the step before, or of the frame seen before; -1 where there is none."""
 
 
 def joined(parts: list[Demonstrated]) -> Demonstrated:

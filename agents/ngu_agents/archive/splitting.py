@@ -4,7 +4,8 @@ A way that was found without chance fails as soon as a sticky action comes in be
 go along it in levels, each some steps nearer to its end than the one before. A level is filled with
 states that were reached from states of the level before it, each by actions of ways that are known
 from such a state, now and then by random ones. What reaches the next level becomes a known way too,
-and how to get back from where chance has led is learned with it.
+and how to get back from where chance has led is learned with it. States that a policy came to by
+itself join the levels that it had reached by then.
 
 Sources: Kahn and Harris, "Estimation of particle transmission by random sampling" (1951), for
 splitting; Salimans and Chen, "Learning Montezuma's Revenge from a single demonstration"
@@ -28,6 +29,7 @@ from ngu_agents.archive.cells import Cells
 from ngu_agents.archive.demonstrated import Demonstrated
 from ngu_agents.archive.guide import Guide, Memory
 from ngu_agents.archive.trials import Snapshots
+from ngu_agents.archive.visits import Life
 from ngu_agents.archive.ways import KnownWays, Way
 
 # Share of the attempts that wait at first, for up to so many spacings, where not all before them
@@ -47,6 +49,8 @@ _PROVEN_LEVELS, _MOST_DEAD_ENDS = 3, 24
 # Attempts from each state that come first, until one leads on: or the descendants of a few would
 # soon be all that there is.
 _TURNS = 2
+# States of a policy's own that join a level, as a share of those that are reached.
+_VISITS = 0.5
 # Attempts in vain from a dead end's state, after which its cell is not believed any more.
 _IN_VAIN = 3
 
@@ -66,9 +70,10 @@ class Segment:
     """How a state was reached from one of the level before."""
 
     origin: int
-    """Number of the segment that led to where it begins; -1 where a way begins."""
+    """Number of the segment that led to where it begins; -1 where a way begins, or a policy came
+    by itself."""
     piece: Piece
-    """The steps."""
+    """The steps; where there is no origin no steps, but frames that were seen before the state."""
     score: float
     """Score of the state."""
     name: bytes
@@ -94,6 +99,7 @@ class Splitting:
         seed: of all draws.
         beginnings: snapshots of further states that the way may begin in.
         guide: a policy that makes a share of the attempts; None for none.
+        lives: what it went through by itself.
 
     Attributes:
         level: levels that are filled.
@@ -112,6 +118,7 @@ class Splitting:
         seed: int,
         beginnings: Sequence[bytes] = (),
         guide: Guide | None = None,
+        lives: Sequence[Life] = (),
     ) -> None:
         # Environments that can go back have these methods, which gymnasium's type does not tell.
         self._returning: Snapshots = envs  # pyright: ignore[reportAttributeAccessIssue]
@@ -122,6 +129,7 @@ class Splitting:
         self._stacked = envs.metadata.get("frame_stack", 1) > 1
         self._generator = Seeds(seed).numpy("splitting")
         self._way, self._known, self._guide = way, KnownWays(), guide
+        self._played = lives
         length = len(way.actions)
         self._left_at = [*range(length - config.spacing, 0, -config.spacing), 0]
         self.level, self.levels = 0, len(self._left_at)
@@ -136,14 +144,14 @@ class Splitting:
         observation, info = envs.reset()
         self._lives = np.array(info.get("lives", np.zeros(envs.num_envs, np.int64)))
         starts = [*self._returning.snapshots(self._everywhere), *beginnings]
-        frame = self._newest(observation)[0].copy()
         self._filled: list[list[Segment]] = [
-            [Segment(-1, Piece([frame]), 0.0, b"", start) for start in starts]
+            [Segment(-1, Piece([]), 0.0, b"", start) for start in starts]
         ]
         self._observation = observation
         self._names = cells(observation, self._everywhere).names
         self._attempts: list[Attempt | None] = [None] * envs.num_envs
         self._learn_anew()
+        self._filled[0] += self._visits()
 
     @property
     def over(self) -> bool:
@@ -270,7 +278,25 @@ class Splitting:
         self._filled.append(self._found)
         self._learn(self.level, self._found)
         self.level += 1
+        if not self.over:
+            self._filled[self.level] += self._visits()
         self._begin_level()
+
+    def _visits(self) -> list[Segment]:
+        """Some states of the policy's own: those after it reached this level, up to the next."""
+        found = []
+        for life in self._played:
+            states = zip(life.names, life.scores, strict=True)
+            left = np.array([self._left(name, score) for name, score in states])
+            begin = _first(left <= self._left_at[self.level - 1]) if self.level else 0
+            end = _first(left <= self._left_at[self.level])
+            found += [visit for visit in life.visits if begin <= visit.place < end]
+        count = min(len(found), round(_VISITS * self._config.states))
+        drawn = self._generator.permutation(len(found))[:count]
+        return [
+            Segment(-1, Piece(one.before), one.score, one.name, one.snapshot, one.memory)
+            for one in (found[number] for number in drawn)
+        ]
 
     def _learn(self, level: int, segments: list[Segment]) -> None:
         for piece in (segment.piece for segment in segments):
@@ -312,7 +338,10 @@ class Splitting:
         if self.level < self.levels:
             return None
         ways = [self._segments_to(number) for number in range(len(self._filled[-1]))]
-        best = min(ways, key=lambda way: sum(len(segment.piece.actions) for segment in way))
+        whole = [way for way in ways if way]
+        if not whole:
+            return None
+        best = min(whole, key=lambda way: sum(len(segment.piece.actions) for segment in way))
         return Way(
             [name for segment in best for name in segment.piece.names],
             [score for segment in best for score in segment.piece.scores],
@@ -321,12 +350,14 @@ class Splitting:
         )
 
     def _segments_to(self, number: int) -> list[Segment]:
-        """Those that lead from the beginning to a state of the last level."""
+        """Those that lead from a beginning to a state of the last level; none from elsewhere."""
         way = []
         for segments in reversed(self._filled):
+            if number < 0:
+                return []
             way.append(segments[number])
             number = segments[number].origin
-        return way[::-1]
+        return [] if way[-1].piece.frames else way[::-1]
 
     def demonstrated(self) -> Demonstrated:
         """All steps that led to a state from which the way went on for some levels, or ended."""
@@ -334,26 +365,35 @@ class Splitting:
         for level in range(len(self._filled) - 1, 0, -1):
             origins = [segment.origin for segment in self._filled[level]]
             np.maximum.at(furthest[level - 1], origins, furthest[level])
-        beginning = self._filled[0][0].piece.frames[0]
         frames: list[np.ndarray] = []
         action, reward, terminated, previous = ([] for _ in range(4))
-        last_step = {(0, number): -1 for number in range(len(self._filled[0]))}
-        for level in range(1, len(self._filled)):
+        last_step: dict[tuple[int, int], int] = {}
+        for level, segments in enumerate(self._filled):
             proven = furthest[level] >= min(level + _PROVEN_LEVELS, self.levels)
             for number in np.flatnonzero(proven).tolist():
-                segment = self._filled[level][number]
+                segment = segments[number]
                 piece = segment.piece
-                first, steps = len(action), len(piece.actions)
-                previous += [last_step[level - 1, segment.origin], *range(first, first + steps)]
-                last_step[level, number] = first + steps - 1
+                first, steps, count = len(action), len(piece.actions), len(piece.frames)
+                before = last_step.get((level - 1, segment.origin), -1)
+                previous += [before, *range(first, first + count - 1)][:count]
+                last_step[level, number] = first + (steps or count) - 1 if count else -1
                 frames += piece.frames
-                action += [*(one - self._actions.start for one in piece.actions), -1]
-                reward += [*np.diff([*piece.scores, segment.score]), 0.0]
-                terminated += [False] * (steps - 1) + [not segment.snapshot, False]
+                action += [one - self._actions.start for one in piece.actions]
+                action += [-1] * (count - steps)
+                reward += [*np.diff([*piece.scores, segment.score]), *[0.0] * (count - steps)]
+                terminated += [False] * count
+                if steps:
+                    terminated[first + steps - 1] = not segment.snapshot
+        shape, dtype = self._newest(self._observation).shape[1:], self._observation.dtype
         return Demonstrated(
-            np.stack(frames) if frames else np.empty((0, *beginning.shape), beginning.dtype),
+            np.stack(frames) if frames else np.empty((0, *shape), dtype),
             np.array(action, np.int16),
             np.array(reward, np.float32),
             np.array(terminated, np.bool_),
             np.array(previous, np.int64),
         )
+
+
+def _first(where: np.ndarray) -> int:
+    """Place of the first one that is true; behind the last one where none is."""
+    return int(where.argmax()) if where.any() else len(where)

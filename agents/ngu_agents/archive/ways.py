@@ -62,6 +62,8 @@ def shortest(
 ) -> Way | None:
     """The way with the fewest steps to a score, of all that are demonstrated; None without one.
 
+    It begins where an episode does, or with a life.
+
     Args:
         demonstrated: the steps.
         cells: of their observations.
@@ -75,6 +77,8 @@ def shortest(
         if before >= 0:
             scores[step] = scores[before] + demonstrated.reward[before]
             lengths[step] = lengths[before] + 1
+        elif demonstrated.action[step] < 0:  # the way begins elsewhere
+            scores[step] = -np.inf
     there = np.flatnonzero(scores >= score)
     if not len(there):
         return None

@@ -11,6 +11,7 @@ from ngu_agents.archive.demonstrated import joined
 from ngu_agents.archive.guide import Guide, Memory
 from ngu_agents.archive.returning import Trajectory
 from ngu_agents.archive.splitting import Segment, Splitting, SplittingConfig
+from ngu_agents.archive.visits import visited
 from ngu_agents.archive.ways import KnownWays, Way, played
 from ngu_agents.archive.ways import shortest as shortest_way
 from ngu_envs import make
@@ -179,6 +180,52 @@ def test_ways_begin_in_further_states_as_well():
     first = {tuple(np.argwhere(shown.frames[chain[0], 0])[0].tolist()) for chain in chains(shown)}
     assert (2, 0) in first
     assert (0, 0) in first
+
+
+class Stuck(Knowing):
+    """Goes down to the second stair, and up and down from there."""
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        row, column = np.argwhere(observation[:, 0])[:, 1:].T
+        return np.where(row > column, 0, np.where(row < 2, 1, 3))
+
+
+def test_states_that_a_policy_came_to_join_the_levels_that_it_reached():
+    guide, envs = Stuck(), Slippery(6)
+    cells = cells_of(envs)
+    lives = visited(envs, cells, guide, steps=40)
+    many = SplittingConfig(states=48, spacing=4)
+    splitting = Splitting(envs, cells, way(), config=many, seed=0, guide=guide, lives=lives)
+    while not splitting.over:
+        splitting.step()
+    *before, last = splitting._filled
+    joined_later = [[one for one in level if not one.piece.actions] for level in before]
+    assert len(joined_later[0]) > len(joined_later[1]) > 0
+    assert not joined_later[-1]  # no further than it got
+    assert all(segment.piece.actions for segment in last)
+    came = {id(visit.snapshot): (life, visit.place) for life in lives for visit in life.visits}
+    for segment in joined_later[1]:
+        life, place = came[id(segment.snapshot)]
+        left = [splitting._left(name, 0.0) for name in life.names[: place + 1]]
+        assert min(left) <= splitting._left_at[0]
+        assert len(segment.piece.frames) == 1
+    shown = splitting.demonstrated()
+    unseen = np.flatnonzero((shown.previous < 0) & (shown.action < 0))
+    assert len(unseen)
+    for number in unseen:  # a frame before the state that the policy came to
+        for follower in np.flatnonzero(shown.previous == number):
+            assert shown.action[follower] >= 0
+            places = [np.argwhere(shown.frames[step, 0])[0] for step in (number, follower)]
+            assert np.abs(np.diff(places, axis=0)).sum() <= 1
+    ways = chains(shown)
+    begun = [chain for chain in ways if shown.action[chain[0]] >= 0]
+    assert 0 < len(begun) < len(ways)
+    fewest = min(map(len, begun))
+    assert fewest >= 2 * (SIDE - 1) > min(map(len, ways))
+    for whole in (splitting.shortest(), shortest_way(shown, cells, 11.0)):
+        assert whole is not None
+        assert len(whole.actions) == fewest
+        assert whole.names[0] == way().names[0]
 
 
 def test_each_state_has_its_turns_before_those_that_lead_on_have_more():
