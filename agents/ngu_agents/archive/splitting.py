@@ -48,9 +48,9 @@ _EFFORT = 300
 _PROVEN_LEVELS, _MOST_DEAD_ENDS = 3, 24
 # Attempts from each state that come first, until one leads on: or the descendants of a few would
 # soon be all that there is.
-_TURNS = 2
+_TURNS = 4
 # States of a policy's own that join a level, as a share of those that are reached.
-_VISITS = 0.5
+_VISITS = 1.0
 # Attempts in vain from a dead end's state, after which its cell is not believed any more.
 _IN_VAIN = 3
 
