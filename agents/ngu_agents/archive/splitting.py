@@ -363,8 +363,9 @@ class Splitting:
         """All steps that led to a state from which the way went on for some levels, or ended."""
         furthest = [np.full(len(states), level) for level, states in enumerate(self._filled)]
         for level in range(len(self._filled) - 1, 0, -1):
-            origins = [segment.origin for segment in self._filled[level]]
-            np.maximum.at(furthest[level - 1], origins, furthest[level])
+            origins = np.array([segment.origin for segment in self._filled[level]])
+            led = origins >= 0
+            np.maximum.at(furthest[level - 1], origins[led], furthest[level][led])
         frames: list[np.ndarray] = []
         action, reward, terminated, previous = ([] for _ in range(4))
         last_step: dict[tuple[int, int], int] = {}
