@@ -218,6 +218,11 @@ def test_states_that_a_policy_came_to_join_the_levels_that_it_reached():
             assert shown.action[follower] >= 0
             places = [np.argwhere(shown.frames[step, 0])[0] for step in (number, follower)]
             assert np.abs(np.diff(places, axis=0)).sum() <= 1
+    # All that is demonstrated led on.
+    followed = set(shown.previous[shown.action >= 0].tolist())
+    steps_end = np.flatnonzero((shown.action[:-1] >= 0) & (shown.action[1:] < 0))
+    for number in {*unseen.tolist(), *steps_end.tolist()}:
+        assert shown.terminated[number] or number in followed
     ways = chains(shown)
     begun = [chain for chain in ways if shown.action[chain[0]] >= 0]
     assert 0 < len(begun) < len(ways)
