@@ -27,7 +27,8 @@ from ngu.seeding import Seeds
 from ngu_agents.archive.attempt import Attempt, Piece
 from ngu_agents.archive.cells import Cells
 from ngu_agents.archive.demonstrated import Demonstrated
-from ngu_agents.archive.guide import Guide, Memory
+from ngu_agents.archive.guide import Guide
+from ngu_agents.archive.lineages import PROVEN_LEVELS, Segment, demonstrated, shortest_way
 from ngu_agents.archive.trials import Snapshots
 from ngu_agents.archive.visits import Life
 from ngu_agents.archive.ways import KnownWays, Way
@@ -44,8 +45,8 @@ _GUIDED = 0.5
 _PATIENCE = 8
 # Steps in a level for each of its states, before it counts as a dead end.
 _EFFORT = 300
-# Levels that a state must lead on to be known for no dead end, and dead ends that are too many.
-_PROVEN_LEVELS, _MOST_DEAD_ENDS = 3, 24
+# Dead ends that are too many.
+_MOST_DEAD_ENDS = 24
 # Attempts from each state that come first, until one leads on: or the descendants of a few would
 # soon be all that there is.
 _TURNS = 4
@@ -63,29 +64,6 @@ class SplittingConfig:
     """States in a level."""
     spacing: int = 12
     """Steps of the way from one level to the next."""
-
-
-@dataclass
-class Segment:
-    """How a state was reached from one of the level before."""
-
-    origin: int
-    """Number of the segment that led to where it begins; -1 where a way begins, or a policy came
-    by itself."""
-    piece: Piece
-    """The steps; where there is no origin no steps, but frames that were seen before the state."""
-    score: float
-    """Score of the state."""
-    name: bytes
-    """Cell of the state."""
-    snapshot: bytes
-    """Of the state; empty where the episode ended in it."""
-    memory: Memory | None = None
-    """What a policy that takes part has in mind there; None where a way begins."""
-    tries: int = 0
-    """Attempts that set out from the state."""
-    wins: int = 0
-    """Attempts that reached the next level."""
 
 
 class Splitting:
@@ -321,7 +299,7 @@ class Splitting:
             in_vain = (one for one in self._filled[self.level] if one.tries >= _IN_VAIN)
             self._misleading |= {one.name for one in in_vain if not one.wins}
         self.given_up = self.dead_ends > _MOST_DEAD_ENDS
-        self._back = self._back * 2 if self.level <= self._furthest else _PROVEN_LEVELS
+        self._back = self._back * 2 if self.level <= self._furthest else PROVEN_LEVELS
         self._furthest = max(self.level, self._furthest)
         if not self.given_up:
             self.level = max(self.level - self._back, 0)
@@ -335,64 +313,12 @@ class Splitting:
 
     def shortest(self) -> Way | None:
         """The way with the fewest steps that has reached the end; None where none has."""
-        if self.level < self.levels:
-            return None
-        ways = [self._segments_to(number) for number in range(len(self._filled[-1]))]
-        whole = [way for way in ways if way]
-        if not whole:
-            return None
-        best = min(whole, key=lambda way: sum(len(segment.piece.actions) for segment in way))
-        return Way(
-            [name for segment in best for name in segment.piece.names],
-            [score for segment in best for score in segment.piece.scores],
-            b"".join(segment.piece.actions for segment in best),
-            best[-1].score,
-        )
-
-    def _segments_to(self, number: int) -> list[Segment]:
-        """Those that lead from a beginning to a state of the last level; none from elsewhere."""
-        way = []
-        for segments in reversed(self._filled):
-            if number < 0:
-                return []
-            way.append(segments[number])
-            number = segments[number].origin
-        return [] if way[-1].piece.frames else way[::-1]
+        return shortest_way(self._filled) if self.level == self.levels else None
 
     def demonstrated(self) -> Demonstrated:
         """All steps that led to a state from which the way went on for some levels, or ended."""
-        furthest = [np.full(len(states), level) for level, states in enumerate(self._filled)]
-        for level in range(len(self._filled) - 1, 0, -1):
-            origins = np.array([segment.origin for segment in self._filled[level]])
-            led = origins >= 0
-            np.maximum.at(furthest[level - 1], origins[led], furthest[level][led])
-        frames: list[np.ndarray] = []
-        action, reward, terminated, previous = ([] for _ in range(4))
-        last_step: dict[tuple[int, int], int] = {}
-        for level, segments in enumerate(self._filled):
-            proven = furthest[level] >= min(level + _PROVEN_LEVELS, self.levels)
-            for number in np.flatnonzero(proven).tolist():
-                segment = segments[number]
-                piece = segment.piece
-                first, steps, count = len(action), len(piece.actions), len(piece.frames)
-                before = last_step.get((level - 1, segment.origin), -1)
-                previous += [before, *range(first, first + count - 1)][:count]
-                last_step[level, number] = first + (steps or count) - 1 if count else -1
-                frames += piece.frames
-                action += [one - self._actions.start for one in piece.actions]
-                action += [-1] * (count - steps)
-                reward += [*np.diff([*piece.scores, segment.score]), *[0.0] * (count - steps)]
-                terminated += [False] * count
-                if steps:
-                    terminated[first + steps - 1] = not segment.snapshot
-        shape, dtype = self._newest(self._observation).shape[1:], self._observation.dtype
-        return Demonstrated(
-            np.stack(frames) if frames else np.empty((0, *shape), dtype),
-            np.array(action, np.int16),
-            np.array(reward, np.float32),
-            np.array(terminated, np.bool_),
-            np.array(previous, np.int64),
-        )
+        frame = self._newest(self._observation)[0]
+        return demonstrated(self._filled, self.levels, frame, self._actions.start)
 
 
 def _first(where: np.ndarray) -> int:

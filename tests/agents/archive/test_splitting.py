@@ -9,8 +9,9 @@ from ngu_agents.archive.attempt import Attempt, Piece
 from ngu_agents.archive.cells import DownscaledCells
 from ngu_agents.archive.demonstrated import joined
 from ngu_agents.archive.guide import Guide, Memory
+from ngu_agents.archive.lineages import Segment
 from ngu_agents.archive.returning import Trajectory
-from ngu_agents.archive.splitting import Segment, Splitting, SplittingConfig
+from ngu_agents.archive.splitting import Splitting, SplittingConfig
 from ngu_agents.archive.visits import visited
 from ngu_agents.archive.ways import KnownWays, Way, played
 from ngu_agents.archive.ways import shortest as shortest_way
