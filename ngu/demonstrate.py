@@ -39,7 +39,7 @@ from ngu_agents.archive.demonstrated import Demonstrated, Shown, joined
 from ngu_agents.archive.guide import Guide
 from ngu_agents.archive.returning import Trajectory, best_trajectory
 from ngu_agents.archive.splitting import Splitting, SplittingConfig
-from ngu_agents.archive.visits import Life, visited
+from ngu_agents.archive.visits import Life, Visits
 from ngu_agents.archive.ways import played, shortest
 
 logger = logging.getLogger("ngu")
@@ -239,9 +239,6 @@ class _Sweeps:
                 self.way = played(alone, self._cells, best)
             except ValueError as error:
                 raise SettingsError(f"the best way of {folder.path}: {error}") from error
-        if self._guide is not None:
-            self._lives = visited(envs, self._cells, self._guide, steps=_PLAYED)
-            self.steps += _PLAYED * envs.num_envs
         for learned in self.parts:
             known_way = shortest(
                 learned,
@@ -253,7 +250,9 @@ class _Sweeps:
             self.way = known_way or self.way
 
     def run(self, stop: Stop, console: Console) -> None:
-        """Make all sweeps, or as many as there are before a signal."""
+        """Let a policy play alone first; make all sweeps, or as many as there are till a signal."""
+        if self._guide is not None:
+            self._lives = self._visited(self._guide, stop, console)
         for number in range(self._known.sweeps):
             name = f"sweep {number + 1} of {self._known.sweeps}"
             splitting = self._splitting(number)
@@ -274,6 +273,16 @@ class _Sweeps:
             ways = [self.way, splitting.shortest() or self.way]
             self.way = min(ways, key=lambda way: len(way.actions))
             logger.info("%s: the shortest way has %s steps", name, f"{len(self.way.actions):,}")
+
+    def _visited(self, guide: Guide, stop: Stop, console: Console) -> list[Life]:
+        visits = Visits(self._envs, self._cells, guide)
+        with Bar("the policy alone", _PLAYED, 0, console, unit="steps") as bar:
+            for step in range(_PLAYED):
+                if stop.signal is not None:
+                    break
+                self.steps += visits.step()
+                bar.show(step + 1)
+        return visits.lives
 
     def _splitting(self, number: int) -> Splitting:
         known, beginnings = self._known, self._beginnings

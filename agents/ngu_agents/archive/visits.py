@@ -34,8 +34,8 @@ class Visit(NamedTuple):
     """The newest frames of the observations before it, as many as a stack reaches back."""
     snapshot: bytes
     """Of the state."""
-    memory: Memory
-    """What the policy has in mind there."""
+    memory: Memory | None
+    """What the policy has in mind there; None where an episode begins."""
 
 
 class Life(NamedTuple):
@@ -49,51 +49,68 @@ class Life(NamedTuple):
     """Some of the states."""
 
 
-def visited(envs: VectorEnv, cells: Cells, guide: Guide, *, steps: int) -> list[Life]:
-    """The lives of a policy that plays for so many steps in each environment.
+class Visits:
+    """Plays a policy, and keeps states of it on the way.
 
     Args:
-        envs: E environments in next-step autoreset that can go back.
+        envs: E environments in next-step autoreset that can go back; they begin new episodes.
         cells: of their states.
         guide: the policy.
-        steps: to play in each.
+
+    Attributes:
+        lives: that were played so far.
     """
-    # Environments that can go back have these methods, which gymnasium's type does not tell.
-    returning: Snapshots = envs  # pyright: ignore[reportAssignmentType]
-    num_envs = envs.num_envs
-    stack = envs.metadata.get("frame_stack", 1)
-    observation, info = envs.reset()
-    lives = np.array(info.get("lives", np.zeros(num_envs, np.int64)))
-    over, score = np.zeros(num_envs, dtype=bool), np.zeros(num_envs)
-    before = [deque[np.ndarray](maxlen=max(stack - 1, 1)) for _ in range(num_envs)]
-    for env in range(num_envs):
-        guide.recall(env, None)
-    now = [Life([], [], []) for _ in range(num_envs)]
-    played = list(now)
-    for step in range(steps):
-        names = cells(observation, ~over).names
-        kept = iter(returning.snapshots(~over) if step % _EVERY == 0 else [])
-        for env in np.flatnonzero(~over).tolist():
-            life = now[env]
-            snapshot = next(kept, None)
-            if snapshot is not None:
-                seen, memory = list(before[env]), guide.memory(env)
-                here = len(life.names), names[env], float(score[env])
-                life.visits.append(Visit(*here, seen, snapshot, memory))
-            life.names.append(names[env])
-            life.scores.append(float(score[env]))
-            frame = observation[env, -1] if stack > 1 else observation[env]
-            before[env].append(frame.copy())
-        actions = guide.act(observation)
-        observation, reward, terminated, truncated, info = envs.step(actions)
+
+    def __init__(self, envs: VectorEnv, cells: Cells, guide: Guide) -> None:
+        # Environments that can go back have these methods, which gymnasium's type does not tell.
+        self._returning: Snapshots = envs  # pyright: ignore[reportAttributeAccessIssue]
+        self._envs, self._cells, self._guide = envs, cells, guide
+        num_envs = envs.num_envs
+        stack = envs.metadata.get("frame_stack", 1)
+        self._stacked = stack > 1
+        self._observation, info = envs.reset()
+        self._left = np.array(info.get("lives", np.zeros(num_envs, np.int64)))
+        self._over = np.zeros(num_envs, dtype=bool)
+        self._score = np.zeros(num_envs)
+        self._before = [deque[np.ndarray](maxlen=max(stack - 1, 1)) for _ in range(num_envs)]
+        for env in range(num_envs):
+            guide.recall(env, None)
+        self._now = [Life([], [], []) for _ in range(num_envs)]
+        self.lives = list(self._now)
+        self._steps = 0
+
+    def step(self) -> int:
+        """One step of all environments; returns the steps that were taken."""
+        envs, guide, over = self._envs, self._guide, self._over
+        self._note()
+        actions = guide.act(self._observation)
+        self._observation, reward, terminated, truncated, info = envs.step(actions)
         guide.observe(actions, reward)
-        left = np.array(info.get("lives", lives))
-        for env in np.flatnonzero(over | (left < lives)).tolist():
-            now[env] = Life([], [], [])
-            played.append(now[env])
+        left = np.array(info.get("lives", self._left))
+        for env in np.flatnonzero(over | (left < self._left)).tolist():
+            self._now[env] = Life([], [], [])
+            self.lives.append(self._now[env])
         for env in np.flatnonzero(over).tolist():  # a new episode began
             guide.recall(env, None)
-            before[env].clear()
-        score = np.where(over, 0, score + reward)
-        over, lives = ~over & (terminated | truncated), left
-    return played
+            self._before[env].clear()
+        self._score = np.where(over, 0, self._score + reward)
+        self._over, self._left = ~over & (terminated | truncated), left
+        self._steps += 1
+        return envs.num_envs
+
+    def _note(self) -> None:
+        """Take note of the states that are no episode's end; keep some of them."""
+        where = ~self._over
+        names = self._cells(self._observation, where).names
+        kept = iter(self._returning.snapshots(where) if self._steps % _EVERY == 0 else [])
+        for env in np.flatnonzero(where).tolist():
+            life, before = self._now[env], self._before[env]
+            name, score, snapshot = names[env], float(self._score[env]), next(kept, None)
+            if snapshot is not None:
+                memory = self._guide.memory(env) if before else None
+                visit = Visit(len(life.names), name, score, list(before), snapshot, memory)
+                life.visits.append(visit)
+            life.names.append(name)
+            life.scores.append(score)
+            frame = self._observation[env, -1] if self._stacked else self._observation[env]
+            before.append(frame.copy())

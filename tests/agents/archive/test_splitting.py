@@ -12,7 +12,7 @@ from ngu_agents.archive.guide import Guide, Memory
 from ngu_agents.archive.lineages import Segment
 from ngu_agents.archive.returning import Trajectory
 from ngu_agents.archive.splitting import Splitting, SplittingConfig
-from ngu_agents.archive.visits import visited
+from ngu_agents.archive.visits import Visits
 from ngu_agents.archive.ways import KnownWays, Way, played
 from ngu_agents.archive.ways import shortest as shortest_way
 from ngu_envs import make
@@ -194,7 +194,10 @@ class Stuck(Knowing):
 def test_states_that_a_policy_came_to_join_the_levels_that_it_reached():
     guide, envs = Stuck(), Slippery(6)
     cells = cells_of(envs)
-    lives = visited(envs, cells, guide, steps=40)
+    visits = Visits(envs, cells, guide)
+    for _ in range(40):
+        visits.step()
+    lives = visits.lives
     many = SplittingConfig(states=48, spacing=4)
     splitting = Splitting(envs, cells, way(), config=many, seed=0, guide=guide, lives=lives)
     while not splitting.over:
