@@ -116,7 +116,7 @@ def _run(folder: Path, seed: int) -> None:
             continue
         sure = folder / f"demonstrations-{stage}.safetensors"
         if not sure.exists():
-            words = ("--score", 2000, "--sweeps", 1, "--seed", seed + 10 * stage)
+            words = ("--score", 2000, "--sweeps", 1 if stage else 2, "--seed", seed + 10 * stage)
             further = ("--policy", policy) if stage else ()
             unfinished = folder / "unfinished.safetensors"
             unfinished.unlink(missing_ok=True)

@@ -49,9 +49,9 @@ _EFFORT = 300
 _MOST_DEAD_ENDS = 24
 # Attempts from each state that come first, until one leads on: or the descendants of a few would
 # soon be all that there is.
-_TURNS = 4
+_TURNS = 2
 # States of a policy's own that join a level, as a share of those that are reached.
-_VISITS = 1.0
+_VISITS = 0.5
 # Attempts in vain from a dead end's state, after which its cell is not believed any more.
 _IN_VAIN = 3
 
