@@ -129,7 +129,7 @@ def test_sequences_end_near_the_end_of_a_segment():
 
 
 def test_frames_from_before_a_way_are_seen_and_no_steps():
-    """Of the way that the third piece goes on with, the first three frames were only seen."""
+    """The first three of six frames were only seen."""
     action = np.array([-1, -1, -1, 1, 2, -1])
     previous = np.array([-1, 0, 1, 2, 3, 4])
     frames = np.arange(1, 7, dtype=np.uint8)[:, None, None]

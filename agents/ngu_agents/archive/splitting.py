@@ -268,13 +268,13 @@ class Splitting:
             left = np.array([self._left(name, score) for name, score in states])
             begin = _first(left <= self._left_at[self.level - 1]) if self.level else 0
             end = _first(left <= self._left_at[self.level])
-            found += [visit for visit in life.visits if begin <= visit.place < end]
+            for place, before, snapshot, memory in life.visits:
+                if begin <= place < end:
+                    score, name = life.scores[place], life.names[place]
+                    found.append(Segment(-1, Piece(before), score, name, snapshot, memory))
         count = min(len(found), round(_VISITS * self._config.states))
         drawn = self._generator.permutation(len(found))[:count]
-        return [
-            Segment(-1, Piece(one.before), one.score, one.name, one.snapshot, one.memory)
-            for one in (found[number] for number in drawn)
-        ]
+        return [found[number] for number in drawn]
 
     def _learn(self, level: int, segments: list[Segment]) -> None:
         for piece in (segment.piece for segment in segments):

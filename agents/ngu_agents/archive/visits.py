@@ -26,10 +26,6 @@ class Visit(NamedTuple):
 
     place: int
     """Steps since the life began."""
-    name: bytes
-    """Cell of the state."""
-    score: float
-    """Score there, since the episode began."""
     before: list[np.ndarray]
     """The newest frames of the observations before it, as many as a stack reaches back."""
     snapshot: bytes
@@ -44,7 +40,7 @@ class Life(NamedTuple):
     names: list[bytes]
     """Cells of its states."""
     scores: list[float]
-    """Scores there."""
+    """Scores there, since the episode began."""
     visits: list[Visit]
     """Some of the states."""
 
@@ -105,12 +101,11 @@ class Visits:
         kept = iter(self._returning.snapshots(where) if self._steps % _EVERY == 0 else [])
         for env in np.flatnonzero(where).tolist():
             life, before = self._now[env], self._before[env]
-            name, score, snapshot = names[env], float(self._score[env]), next(kept, None)
+            snapshot = next(kept, None)
             if snapshot is not None:
                 memory = self._guide.memory(env) if before else None
-                visit = Visit(len(life.names), name, score, list(before), snapshot, memory)
-                life.visits.append(visit)
-            life.names.append(name)
-            life.scores.append(score)
+                life.visits.append(Visit(len(life.names), list(before), snapshot, memory))
+            life.names.append(names[env])
+            life.scores.append(float(self._score[env]))
             frame = self._observation[env, -1] if self._stacked else self._observation[env]
             before.append(frame.copy())

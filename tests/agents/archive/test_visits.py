@@ -86,9 +86,7 @@ def test_a_policys_lives_and_the_states_to_go_back_to(stack):
     assert len(kept) == 3 * 11  # of every fourth step, but for that after an episode's last state
     for life, visit in kept:
         time = visit.snapshot[0]
-        assert visit.name == life.names[visit.place]
-        assert visit.name[0] == time
-        assert visit.score == life.scores[visit.place]
+        assert life.names[visit.place][0] == time
         assert visit.memory.reward % 4 == 0 if time else visit.memory is None
         seen = list(range(time))[-max(stack - 1, 1) :]
         assert [int(frame.max()) for frame in visit.before] == seen
