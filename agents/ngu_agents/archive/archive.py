@@ -13,6 +13,7 @@ from jaxtyping import Float32, Float64, Int
 from ngu.seeding import Seeds
 from ngu_agents.archive.clock import Clock, Reached
 from ngu_agents.archive.novelty import Familiarity, Known
+from ngu_agents.archive.reach import Pairs, Reach
 from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_agents.archive.trajectories import Trajectories
 from ngu_agents.sum_tree import SumTree
@@ -35,6 +36,8 @@ class Archive:
         spill_folder: where the others go.
         novelty_power: of the novelty; 0 draws by rarity alone.
         place_size: numbers at the end of an embedding that tell where the agent is.
+        reach: embeds states anew for their novelty, so that it is measured in steps; None measures
+            it between the embeddings as they come.
         seed: of the sample of visits that novelty is measured against.
     """
 
@@ -45,6 +48,7 @@ class Archive:
         spill_folder: str | None = None,
         novelty_power: float = 0.0,
         place_size: int = 0,
+        reach: Reach | None = None,
         seed: int = 0,
     ) -> None:
         self.trajectories = Trajectories()
@@ -65,6 +69,7 @@ class Archive:
         self._tree = SumTree(_FIRST_CAPACITY)
         self._noted: Reached | None = None
         self._familiarity = Familiarity(place_size, Seeds(seed).numpy("archive visits"))
+        self._reach = reach
         self._changed: set[int] = set()
 
     def __len__(self) -> int:
@@ -185,6 +190,8 @@ class Archive:
             familiarity = self._familiarity
             familiarity.sample.add(cells, scores, lengths)
             if familiarity.due:
+                if self._reach:
+                    self._reach.learn()
                 sample = familiarity.sample
                 visits = self._known(sample.cells, sample.scores, sample.lengths)
                 drawn = np.flatnonzero(self.visits)
@@ -193,10 +200,16 @@ class Archive:
             cells = np.union1d(cells, self._compare())
         self._weigh(cells)
 
+    def led(self, pairs: Pairs) -> None:
+        """Take note of states that explorations led between, where novelty is measured in steps."""
+        if self._reach:
+            self._reach.add(pairs)
+
     def _known(self, cells: np.ndarray, scores: np.ndarray, lengths: np.ndarray) -> Known:
-        return Known(
-            self._embeddings[cells], self._clock.level(scores) + 0.0, self._clock.slice_of(lengths)
-        )
+        embeddings = self._embeddings[cells]
+        if self._reach:
+            embeddings = self._reach(embeddings)
+        return Known(embeddings, self._clock.level(scores) + 0.0, self._clock.slice_of(lengths))
 
     def _known_cells(self, cells: Int[np.ndarray, " K"]) -> Known:
         return self._known(cells, self.score[cells], self.length[cells])
@@ -287,6 +300,8 @@ class Archive:
         self.visits[:] = visits
         self._embeddings[: len(self)] = embeddings[kept.astype(np.int64)]
         self._familiarity.sample.regroup(cells)
+        if self._reach:
+            self._reach.forget()
         self._changed.clear()
         self._order()
         return cells
@@ -317,6 +332,7 @@ class Archive:
             "trajectories": self.trajectories.state_dict(),
             "embeddings": self._embeddings[: len(self)],
             "familiarity": self._familiarity.state_dict(),
+            "reach": self._reach and self._reach.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -336,6 +352,8 @@ class Archive:
         self._changed.clear()
         self._order()
         self._familiarity.load_state_dict(state["familiarity"])
+        if self._reach:
+            self._reach.load_state_dict(state["reach"])
 
     def _grow(self) -> None:
         for name, values in self._columns.items():

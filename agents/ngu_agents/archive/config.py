@@ -29,6 +29,9 @@ class ReturningConfig:
     novelty_power: float = 4.0
     """Power of a cell's novelty when cells to go back to are drawn; 0 draws them by rarity alone.
     Above 1 it makes up for known places that have many cells."""
+    nearness: Literal["pictures", "steps"] = "pictures"
+    """Which visits a novelty takes for near: those of like pictures (or what else a cell's states
+    have in common), or those that one exploration leads to, which a small network learns."""
     latent_growth: float = 7.0
     """Latent cells that a thousand steps are to add; the radius of a cell follows."""
     latent_regroup_steps: int = 20_000
@@ -49,6 +52,8 @@ class ReturningConfig:
             )
         if not 0 <= self.novelty_power < float("inf"):
             raise ValueError(f"novelty_power must be at least 0, got {self.novelty_power}")
+        if self.nearness not in ("pictures", "steps"):
+            raise ValueError(f"nearness must be 'pictures' or 'steps', got {self.nearness!r}")
         if not self.latent_growth > 0:
             raise ValueError(f"latent_growth must be above 0, got {self.latent_growth}")
         for name in (

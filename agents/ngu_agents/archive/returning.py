@@ -20,6 +20,7 @@ from ngu_agents.archive.cells import Cells, DownscaledCells
 from ngu_agents.archive.clock import Reached
 from ngu_agents.archive.config import ReturningConfig
 from ngu_agents.archive.latent import LatentCells
+from ngu_agents.archive.reach import Passed, Reach
 from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_agents.archive.trajectories import NO_PARENT
 from ngu_agents.archive.trials import Snapshots, Trials
@@ -78,11 +79,14 @@ class ReturningEnvs(VectorWrapper):
             self._trials = Trials(
                 envs, every=config.trial_steps, areas=config.place_areas, seed=seed
             )
+        in_steps = config.nearness == "steps"
+        self._passed = Passed(envs.num_envs, seed) if in_steps else None
         self.archive = Archive(
             memory=int(config.memory_gb * 1e9),
             spill_folder=config.spill_folder,
             novelty_power=config.novelty_power,
-            place_size=2 if self._trials else 0,
+            place_size=2 if self._trials and not in_steps else 0,
+            reach=Reach(seed) if in_steps else None,
             seed=seed,
         )
         self._cells = _cells(envs, config, seed)
@@ -116,6 +120,8 @@ class ReturningEnvs(VectorWrapper):
             values[:] = 0
         self._lives[:] = info.get("lives", 0)
         self._cell[:] = -1
+        if self._passed:
+            self._passed.forget(everywhere)
         self._remember(observation, everywhere)
         self._observation = observation.copy()
         return observation, info | {"score": self._score.copy()}
@@ -179,6 +185,8 @@ class ReturningEnvs(VectorWrapper):
         self._score[rows], self._length[rows], self._node[rows] = np.array(ways).T
         self._cell[rows] = np.where(anew, -1, cells)
         self._explored[rows] = 0
+        if self._passed:
+            self._passed.forget(where)
         # A visit as well: else a state that leads to no other cell would be drawn for ever.
         drawn = rows[~anew]
         self.archive.visit(self._cell[drawn], self._score[drawn], self._length[drawn])
@@ -209,6 +217,8 @@ class ReturningEnvs(VectorWrapper):
             named = self._trials.placed(named, middle if places is None else places)
         names, embeddings = named
         archive = self.archive
+        if self._passed:
+            archive.led(self._passed(embeddings, where))
         better = np.array(
             [
                 seen and archive.improves(name, score, length)
@@ -269,6 +279,7 @@ class ReturningEnvs(VectorWrapper):
             "envs": self._returning_envs.state_dict(),
             "archive": self.archive.state_dict(),
             "cells": self._cells.state_dict(),
+            "passed": self._passed and self._passed.state_dict(),
             "trials": self._trials and self._trials.state_dict(),
             "roots": {
                 str(node): np.frombuffer(root, np.uint8) for node, root in self.roots.items()
@@ -283,6 +294,8 @@ class ReturningEnvs(VectorWrapper):
         self._returning_envs.load_state_dict(state["envs"])
         self.archive.load_state_dict(state["archive"])
         self._cells.load_state_dict(state["cells"])
+        if self._passed:
+            self._passed.load_state_dict(state["passed"])
         if self._trials:
             self._trials.load_state_dict(state["trials"])
         self.roots = {int(node): root.tobytes() for node, root in state["roots"].items()}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 
+from ngu_agents.archive import reach
 from ngu_agents.archive.agent import ArchiveAgent
 from ngu_agents.archive.config import ArchiveConfig
 from ngu_agents.archive.returning import ReturningEnvs
@@ -80,13 +81,20 @@ def test_a_score_is_that_since_the_true_beginning():
     assert (before != 0).any()
 
 
-@pytest.mark.parametrize("cells", ["downscaled", "latent"])
-def test_going_on_from_a_saved_state_is_going_on(cells):
+@pytest.mark.parametrize(
+    ("cells", "nearness"),
+    [("downscaled", "pictures"), ("downscaled", "steps"), ("latent", "steps")],
+)
+def test_going_on_from_a_saved_state_is_going_on(cells, nearness, monkeypatch):
+    monkeypatch.setattr(reach, "_BATCH", 16)
     config = {"explore_steps": 5, "cells": cells, "latent_regroup_steps": 600}
+    config["nearness"] = nearness
     envs, agent, loop = made("deep-sea", 4, **config)
     loop.begin()
     run(loop, 140)
     state = copy.deepcopy((envs.state_dict(), agent.save(None), loop.state_dict()))
+    learned = state[0]["archive"]["reach"]
+    assert (learned is not None and learned["network"] is not None) == (nearness == "steps")
     rest = run(loop, 100)
     other_envs, other_agent, other_loop = made("deep-sea", 4, seed=9, **config)
     other_envs.load_state_dict(state[0])
