@@ -148,6 +148,8 @@ class ReturningEnvs(VectorWrapper):
         regrouped = self._cells.regrouped()
         if regrouped is not None:
             self._cell = self.archive.regroup(*regrouped)[self._cell]
+            if self._passed:
+                self._passed.forget(np.ones(self.num_envs, dtype=bool))
         if not self._trials:
             self._remember(observation, exploring & ~died)
         # Where a game terminated there is no state; one with less time left may be none's best.

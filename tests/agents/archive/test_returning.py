@@ -104,6 +104,29 @@ def test_going_on_from_a_saved_state_is_going_on(cells, nearness, monkeypatch):
     assert agent.status() == other_agent.status()
 
 
+def test_no_pair_is_of_two_embeddings(monkeypatch):
+    config = {"explore_steps": 50, "cells": "latent", "latent_regroup_steps": 600}
+    envs, _, loop = made("deep-sea", 4, nearness="steps", options={"size": 40}, **config)
+    loop.begin()
+    passed, regroup = [], envs.archive.regroup
+
+    def note():
+        passed.append(envs.state_dict()["passed"]["count"].max())
+
+    def noted(*given):
+        note()
+        return regroup(*given)
+
+    monkeypatch.setattr(envs.archive, "regroup", noted)
+    for _ in zip(loop, range(200), strict=False):
+        if passed:
+            break
+    note()
+    before, after = passed
+    assert before > 1
+    assert after <= 1
+
+
 @pytest.mark.parametrize("cells", ["downscaled", "controlled"])
 def test_trajectories_lead_to_the_same_state_bit_by_bit(cells):
     config = {"cells": cells, "explore_steps": 20, "cell_levels": 16}
