@@ -54,6 +54,10 @@ class ReturningConfig:
             raise ValueError(f"novelty_power must be at least 0, got {self.novelty_power}")
         if self.nearness not in ("pictures", "steps"):
             raise ValueError(f"nearness must be 'pictures' or 'steps', got {self.nearness!r}")
+        if self.nearness == "steps" and not self.novelty_power:
+            raise ValueError(
+                "nearness 'steps' measures novelty, and needs a novelty_power above 0, got 0"
+            )
         if not self.latent_growth > 0:
             raise ValueError(f"latent_growth must be above 0, got {self.latent_growth}")
         for name in (
