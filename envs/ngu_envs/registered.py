@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import inspect
@@ -17,6 +18,8 @@ from ngu_envs.checks import require_integer
 from ngu_envs.classic_control import ClassicControl, is_classic_control
 
 GRID_PREFIXES = ("MiniGrid-", "BabyAI-")
+# Ids that this package has a faster environment for, with the same pictures and rewards.
+_FASTER = {"CarRacing-v3": "ngu_envs.car_racing:CarRacing"}
 # Objects are numbered up to 10 (the agent), colours and door states below that.
 LARGEST_GRID_SYMBOL = 10
 
@@ -120,6 +123,7 @@ def make_registered(spec: EnvSpec, num_envs: int, seed: int, **options: Any) -> 
     _check_options(spec, options)
     if is_classic_control(spec):
         return ClassicControl(num_envs, seed, spec, **options)
+    spec = dataclasses.replace(spec, entry_point=_FASTER.get(spec.id, spec.entry_point))
     wrappers: list[Callable[[gymnasium.Env], gymnasium.Wrapper]] = []
     if spec.id.startswith(GRID_PREFIXES):
         wrappers.append(GridImage)
