@@ -1,3 +1,5 @@
+import os
+import signal
 import warnings
 
 import gymnasium
@@ -32,3 +34,23 @@ def test_pictures_and_rewards_are_gymnasiums(options):
         expected, _ = theirs.reset()
     ours.close()
     theirs.close()
+
+
+def test_processes_step_like_one_and_do_not_see_interrupts(monkeypatch):
+    played = []
+    for cores in ({0}, {0, 1}):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: cores)
+        envs = make("CarRacing-v3", num_envs=2, seed=5, max_episode_steps=3)
+        processes = getattr(envs.unwrapped, "processes", [])
+        assert len(processes) == (2 if len(cores) == 2 else 0)
+        steps = [envs.reset()[0]]
+        for process in processes:
+            os.kill(process.pid, signal.SIGINT)
+        for _ in range(6):
+            steps.extend(envs.step(np.array([[0.3, 0.5, 0.0], [-0.3, 0.8, 0.0]]))[:4])
+        envs.close()
+        assert not any(process.is_alive() for process in processes)
+        played.append(steps)
+    for alone, apart in zip(*played, strict=True):
+        np.testing.assert_array_equal(alone, apart)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
