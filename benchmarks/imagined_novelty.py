@@ -150,8 +150,13 @@ def compare(
             future = model.rssm.imagine(start, encoded, generator=generator).states
             both = (torch.cat((a[None], b)) for a, b in zip(start, future, strict=True))
             features = model.rssm.features(State(*both))
-        dreamt = Dreamt(features, encoded, np.arange(bonus.num_envs))
-        dreams[t] = {name: way.pay(dreamt).cpu().numpy() for name, way in ways.items()}
+        here = torch.from_numpy(seen[t : t + 1]).to(bonus.device)
+        dreams[t] = {}
+        for name, way in ways.items():
+            embedded = way.embed(here)
+            begun = None if embedded is None else embedded[0]
+            dreamt = Dreamt(features, encoded, np.arange(bonus.num_envs), begun)
+            dreams[t][name] = way.pay(dreamt).cpu().numpy()
     over = played.ended | played.resets
     for name in ways:
         pairs = []
@@ -187,9 +192,10 @@ def trained_head(agent: DreamerAgent, updates: int, seeds: Seeds) -> PredictedNo
                     shard.observation, shard.action_tm1, shard.first, None, generator
                 )
             features = agent.model.rssm.features(seen.states)
+            reward_int = shard.reward_int[1:]
             columns = (
-                features[1:], features[:-1], shard.action_tm1[1:], shard.observation[1:],
-                shard.reward_int[1:], ~shard.first[1:],
+                features[1:], features[:-1], shard.action_tm1[1:], torch.zeros_like(reward_int),
+                reward_int, ~shard.first[1:],
             )  # fmt: skip
             replayed = Replayed(*(column.flatten(0, 1) for column in columns))
             losses.append(head.learn(replayed)["novelty_head_loss"])

@@ -63,6 +63,10 @@ class Modelled(NamedTuple):
     states: State
     features: Float[Tensor, "T+1 B S"]
     """Of the states, and of the one before them."""
+    embedded: Float[Tensor, "T+1 B D"] | None
+    """What was seen in those, see `ImaginedReward.embed`."""
+    embedding_errors: Float[Tensor, "T B"]
+    """Of the states, zeros where nothing is embedded."""
 
 
 @dataclass
@@ -127,14 +131,16 @@ class DreamerLearner:
         self._generator = generator
         self._pool, self._stopwatch = pool, stopwatch
         self._device, self._dtype = device, dtype
+        head = None if imagined is None else imagined.model_head()
+        trained = {"model": [model] if head is None else [model, head], "behaviour": [behaviour]}
         self._optimisers = {
             name: torch.optim.Adam(
-                [p for p in network.parameters() if p.requires_grad],
+                [p for part in parts for p in part.parameters() if p.requires_grad],
                 lr=config.learning_rate,
                 eps=config.adam_epsilon,
                 fused=True,
             )
-            for name, network in (("model", model), ("behaviour", behaviour))
+            for name, parts in trained.items()
         }
         self._gamma = {"ext": config.gamma_ext, "int": config.gamma_int}
         self._weight = {"ext": config.extrinsic_weight, "int": config.intrinsic_weight}
@@ -221,15 +227,23 @@ class DreamerLearner:
                 before,
                 generator,
             )
-        gradients = torch.autograd.grad(loss, self._parameters("model"))
         parts_of_loss = parts._asdict()
         seen = parts_of_loss.pop("observed")
         figures = {name: part.detach().mean() for name, part in parts_of_loss.items()}
+        embedded, errors = None, torch.zeros_like(shard.reward[context:])
+        if self.imagined is not None:
+            embedded = self.imagined.embed(observation[context - 1 :])
+            if embedded is not None:
+                nats, figures["imagined_embedding"], errors = self.imagined.embedding_loss(
+                    self.model.rssm.features(seen.states), embedded[1:], first[context:].cumsum(0)
+                )
+                loss = loss + nats
+        gradients = torch.autograd.grad(loss, self._parameters("model"))
         states = State(*(part.detach() for part in seen.states))
         features = self.model.rssm.features(
             State(*(torch.cat((a.unsqueeze(0), b)) for a, b in zip(before, states, strict=True)))
         )
-        return Modelled(gradients, loss.detach(), figures, states, features)
+        return Modelled(gradients, loss.detach(), figures, states, features, embedded, errors)
 
     @torch.no_grad()
     def dream(self, shard: Sequences, modelled: Modelled, seed: int) -> Dream:
@@ -256,9 +270,13 @@ class DreamerLearner:
             rewards = {"ext": model.expected_reward(reached)}
             values = {name: critic(features) for name, critic in self._critics().items()}
         if self.imagined is not None:
-            passed = passed_before(modelled.features, shard.first[self._context - 1 :], chosen)
+            embedded = modelled.embedded
+            passed = passed_before(
+                modelled.features, embedded, shard.first[self._context - 1 :], chosen
+            )
             envs = np.tile(shard.envs, count)
-            dreamt = Dreamt(features, imagined.actions, envs, passed)
+            begun = None if embedded is None else embedded[1:][chosen].flatten(0, 1)
+            dreamt = Dreamt(features, imagined.actions, envs, begun, passed)
             rewards["int"] = self.imagined.pay(dreamt)
         returns = {
             name: lambda_returns(
@@ -308,7 +326,7 @@ class DreamerLearner:
                 part.features[1:],
                 part.features[:-1],
                 shard.action_tm1[context:],
-                shard.observation[context:],
+                part.embedding_errors,
                 shard.reward_int[context:],
                 ~first,
             )
@@ -385,12 +403,16 @@ class DreamerLearner:
 
 
 def passed_before(
-    features: Float[Tensor, "P B S"], first: Bool[Tensor, "P B"], starts: Int[Tensor, " C"]
+    features: Float[Tensor, "P B S"],
+    embedded: Float[Tensor, "P B D"] | None,
+    first: Bool[Tensor, "P B"],
+    starts: Int[Tensor, " C"],
 ) -> Passed:
     """What the replayed sequences passed in an episode before imagination begins.
 
     Args:
         features: of P states, the one before the first that imagination may begin in included.
+        embedded: what was seen in them.
         first: the state is the first of its episode.
         starts: where it begins, the same in all sequences; 0 is the second of these states.
     """
@@ -398,7 +420,7 @@ def passed_before(
     times = torch.arange(len(first), device=first.device)
     earlier = times.unsqueeze(1) < starts + 1
     same = episode.unsqueeze(1) == episode[starts + 1]
-    return Passed(features, (earlier.unsqueeze(-1) & same).flatten(1))
+    return Passed(features, embedded, (earlier.unsqueeze(-1) & same).flatten(1))
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """What pays imagined states for being new: memory and latent, or a learned head.
 
-Each learns from replayed states of the world model beside it, and changes nothing in it.
+Each learns from replayed states of the world model, most beside it and without changing it.
 
 Shapes: T time, B sequences, H imagined steps, N imagined trajectories, S features of a state, A
 encoded action, D embedding.
@@ -31,11 +31,13 @@ _WINDOW = 10_000
 """Replayed steps over which the embedding's errors are averaged."""
 _TOLERATED = 2.0
 """Mean squared errors of the predicted embedding within which it counts as a remembered one."""
+_LEAST_SHARE = 1e-3
+"""Share of the embeddings' variance that the model need not predict any better."""
 _LEARNING_RATE, _ADAM_EPSILON, _MAX_NORM = 1e-3, 1e-8, 100.0
 
 
 class Replayed(NamedTuple):
-    """States of replayed sequences, without gradient, and what was seen in them; R of them.
+    """States of replayed sequences, without gradient, and what came with them; R of them.
 
     A state's step is the one that led to it.
     """
@@ -46,8 +48,8 @@ class Replayed(NamedTuple):
     """Of the states before the steps."""
     action_tm1: Shaped[Tensor, "R ..."]
     """Actions of the steps, as the environments take them."""
-    observation: Shaped[Tensor, "R ..."]
-    """As the environments gave it."""
+    embedding_error: Float[Tensor, " R"]
+    """Squared errors of the predicted embeddings, see `ImaginedReward.embedding_loss`."""
     reward_int: Float[Tensor, " R"]
     """Intrinsic rewards that the states earned when they were reached."""
     followed: Bool[Tensor, " R"]
@@ -59,6 +61,8 @@ class Passed(NamedTuple):
 
     features: Float[Tensor, "P B S"]
     """Of the states, as they were followed."""
+    embedded: Float[Tensor, "P B D"] | None
+    """What was seen in them, see `ImaginedReward.embed`."""
     counted: Bool[Tensor, "P N"]
     """The trajectory passed that state in the episode that it goes on with."""
 
@@ -72,12 +76,49 @@ class Dreamt(NamedTuple):
     """Encoded actions: action t led to state t + 1."""
     envs: Int[np.ndarray, " N"]
     """Environment that each begins in."""
+    embedded: Float[Tensor, "N D"] | None = None
+    """What was seen where they begin, see `ImaginedReward.embed`."""
     passed: Passed | None = None
     """What was replayed before they begin: trajectory n begins in sequence n modulo B."""
 
 
+class EmbeddingLoss(NamedTuple):
+    """How well embeddings are predicted from a world model's states."""
+
+    nats: Float[Tensor, ""]
+    """What the model's training makes small."""
+    share: Float[Tensor, ""]
+    """Of the embeddings' variance within episodes, that is missed."""
+    errors: Float[Tensor, "T B"]
+    """Squared distances of what is predicted to what is remembered, without gradient; unbiased,
+    and NaN in steps that are the only ones of their episode in a sequence."""
+
+
 class ImaginedReward(nn.Module, ABC):
     """Pays imagined states, and learns to from replayed ones."""
+
+    def model_head(self) -> nn.Module | None:
+        """What is trained with the world model, as one of its heads; None where nothing is."""
+        return None
+
+    def embed(self, observations: Shaped[Tensor, "T B ..."]) -> Float[Tensor, "T B D"] | None:
+        """What is to be predicted of observations, without gradient; None where nothing is."""
+        return None
+
+    def embedding_loss(
+        self,
+        features: Float[Tensor, "T B S"],
+        embedded: Float[Tensor, "T B D"],
+        episode: Int[Tensor, "T B"],
+    ) -> EmbeddingLoss:
+        """How well the head predicts what `embed` returned; its gradient also trains the model.
+
+        Args:
+            features: of states.
+            embedded: what was seen in them.
+            episode: numbers, from 0, of the episodes in each sequence.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def pay(self, dreamt: Dreamt) -> Float[Tensor, "H N"]:
@@ -93,15 +134,19 @@ class RememberedNovelty(ImaginedReward):
 
     Episodic novelty is the distance to the nearest of what the environment's memory holds and of
     what the same trajectory has passed, the replayed steps that led to it included: the memory is
-    that of the environment's episode now, and most trajectories go on with one of long ago. A layer
-    predicts the embedding from the state, and what it errs by on replayed states is tolerated where
-    it is compared with what is remembered. The lifelong modulator is that of a distillation on
-    states in place of observations.
+    that of the environment's episode now, and most trajectories go on with one of long ago. A head
+    of the world model predicts the embedding from the state, and what it errs by on replayed states
+    is tolerated where it is compared with what is remembered. The lifelong modulator is that of a
+    distillation on states in place of observations.
+
+    Distances are between states of one episode. What embeddings of an episode have in common, which
+    may be most of their variance (the walls of a maze), is neither learned nor needed: a trajectory
+    begins at the embedding of what was seen there, and the head tells how it goes on from that.
 
     Args:
         bonus: whose memories are read.
         features: width S of a state's features.
-        hidden: width of the layer before the embedding.
+        hidden: width of the head's layer.
         generator: draws the weights; a CPU one.
     """
 
@@ -124,22 +169,53 @@ class RememberedNovelty(ImaginedReward):
             dtype=torch.float32,
             device=device,
         )
-        self._scale = RunningMoments((bonus.encoder.size,), device, config.statistics_window)
         self._errors = RunningMoments((), device, config.statistics_window)
         self._embedding_errors = RunningMoments((), device, _WINDOW)
-        self._optimisers = _optimisers(
-            imagined_embedding=self.embedding,
-            imagined_distillation=self.distiller.trained.predictor,
-        )
+        self._optimisers = _optimisers(imagined_distillation=self.distiller.trained.predictor)
+
+    def model_head(self) -> nn.Module:
+        """The embedding's."""
+        return self.embedding
+
+    @torch.no_grad()
+    def embed(self, observations: Shaped[Tensor, "T B ..."]) -> Float[Tensor, "T B D"]:
+        """The newest embeddings."""
+        embedded = self._bonus[0].encoder.newest(observations.flatten(0, 1))
+        return embedded.unflatten(0, observations.shape[:2])
+
+    def embedding_loss(
+        self,
+        features: Float[Tensor, "T B S"],
+        embedded: Float[Tensor, "T B D"],
+        episode: Int[Tensor, "T B"],
+    ) -> EmbeddingLoss:
+        """That of a Gaussian as wide as its errors, in nats up to a constant.
+
+        Errors and variance are around the means of each episode's steps in a sequence. The best
+        width makes the loss D/2 times the logarithm of the errors' mean square, which has no unit
+        and needs no weight beside the model's other nats (Rybkin et al., arXiv 2006.13202).
+        """
+        missed, steps = _centred(self.embedding(features) - embedded, episode)
+        with torch.no_grad():
+            variance = _centred(embedded, episode)[0].square().mean().clamp_min(1e-12)
+            units = self._bonus[0].as_remembered
+            remembered = embedded.flatten(0, 1)
+            errors = units(remembered + missed.flatten(0, 1)) - units(remembered)
+        share = missed.square().mean() / variance
+        nats = embedded.shape[-1] / 2 * (share / _LEAST_SHARE).log1p()
+        squares = errors.square().sum(-1).unflatten(0, episode.shape) * steps / (steps - 1)
+        return EmbeddingLoss(nats, share.detach(), squares)
 
     @torch.no_grad()
     def pay(self, dreamt: Dreamt) -> Float[Tensor, "H N"]:
         """Episodic novelty times the modulator."""
         bonus, reached, passed = self._bonus[0], dreamt.features[1:], dreamt.passed
+        assert dreamt.embedded is not None
+        predicted = self.embedding(dreamt.features)
         novelty = bonus.imagined_novelty(
-            self.embedding(dreamt.features),
+            dreamt.embedded + predicted - predicted[0],
             dreamt.envs,
-            passed=None if passed is None else self.embedding(passed.features),
+            passed=None if passed is None else passed.embedded,
             counted=None if passed is None else passed.counted,
             tolerance=_TOLERATED * self._embedding_errors.mean.item(),
         )
@@ -149,23 +225,12 @@ class RememberedNovelty(ImaginedReward):
         )
 
     def learn(self, replayed: Replayed) -> dict[str, float]:
-        """Train the embedding's layer and the distillation."""
-        bonus = self._bonus[0]
-        predicted = self.embedding(replayed.features)
-        with torch.no_grad():
-            embedded = bonus.encoder.newest(replayed.observation)
-            missed = bonus.as_remembered(predicted) - bonus.as_remembered(embedded)
-        self._embedding_errors.update(missed.square().sum(-1))
-        self._scale.update(embedded)
+        """Train the distillation, and note what the embedding errs by."""
+        errors = replayed.embedding_error
+        self._embedding_errors.update(errors[~errors.isnan()])
         self.distiller.observe(replayed.features)
-        # In units of the embeddings' variance, whose scale is anything.
-        variance = self._scale.std.square().mean().clamp_min(1e-12)
-        error = (predicted - embedded).square()
         metrics = self._optimisers.step(
-            {
-                "imagined_embedding": error.mean() / variance,
-                "imagined_distillation": self.distiller.loss(replayed.features),
-            }
+            {"imagined_distillation": self.distiller.loss(replayed.features)}
         )
         self.distiller.publish()
         self._errors.update(self.distiller.error(replayed.features))
@@ -174,7 +239,6 @@ class RememberedNovelty(ImaginedReward):
     def get_extra_state(self) -> dict[str, Any]:
         """Return moments and optimisers."""
         return {
-            "scale": self._scale.state_dict(),
             "errors": self._errors.state_dict(),
             "embedding_errors": self._embedding_errors.state_dict(),
             "optimisers": self._optimisers.state_dict(),
@@ -182,7 +246,6 @@ class RememberedNovelty(ImaginedReward):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Set what `get_extra_state` returned."""
-        self._scale.load_state_dict(state["scale"])
         self._errors.load_state_dict(state["errors"])
         self._embedding_errors.load_state_dict(state["embedding_errors"])
         self._optimisers.load_state_dict(state["optimisers"])
@@ -269,6 +332,16 @@ class PredictedNovelty(ImaginedReward):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Set what `get_extra_state` returned."""
         self._optimisers.load_state_dict(state["optimisers"])
+
+
+def _centred(
+    values: Float[Tensor, "T B D"], episode: Int[Tensor, "T B"]
+) -> tuple[Float[Tensor, "T B D"], Float[Tensor, "T B"]]:
+    """Less their mean over the same episode of the same sequence, and how many steps that has."""
+    same = nn.functional.one_hot(episode).to(values).transpose(0, 1)
+    steps = same.sum(1)
+    means = same.mT @ values.transpose(0, 1) / steps.clamp_min(1).unsqueeze(-1)
+    return values - (same @ means).transpose(0, 1), (same @ steps.unsqueeze(-1)).squeeze(-1).T
 
 
 def _optimisers(**modules: nn.Module) -> Optimisers:

@@ -618,7 +618,7 @@ def test_burn_in_only_brings_the_state_up(burn_in, made):
 
 
 def test_what_trains_the_imagined_reward_is_what_was_replayed(made):
-    agent = made("rnd")
+    agent = made("ngu")
     batch = batch_where(agent, lambda batch: batch.first[2:].any())
     shard = one_shard(agent, batch)
     modelled = agent.learner.learn_model(shard, 0)
@@ -629,7 +629,9 @@ def test_what_trains_the_imagined_reward_is_what_was_replayed(made):
         ((t, b),) = (modelled.features[1:] == replayed.features[row]).all(-1).nonzero().tolist()
         assert torch.equal(replayed.features_tm1[row], modelled.features[t, b])
         # Index t of what is learned from is x_{t+1}: the one before it is context.
-        assert replayed.observation[row] == batch.observation[t + 1, b]
+        torch.testing.assert_close(
+            replayed.embedding_error[row], modelled.embedding_errors[t, b], equal_nan=True
+        )
         assert replayed.reward_int[row] == batch.reward_int_tm1[t + 1, b]
         assert replayed.followed[row] != batch.first[t + 1, b]
         if replayed.followed[row]:
@@ -661,8 +663,10 @@ def test_imagined_states_belong_to_their_sequences_environments(made):
 def test_what_was_passed_before_is_of_the_same_sequence_and_episode():
     first = torch.tensor([[False, True], [False, False], [True, False], [False, False]])
     features = torch.arange(4 * 2 * 3, dtype=torch.float32).view(4, 2, 3)
-    passed = passed_before(features, first, torch.tensor([2, 0]))
+    embedded = features[..., :2] + 100.0
+    passed = passed_before(features, embedded, first, torch.tensor([2, 0]))
     assert passed.features is features
+    assert passed.embedded is embedded
     # Trajectories from state 2 of sequence 0 and 1, then from state 0; one state is before state 0.
     expected = [[False, True, True, True], [False, True, False, False], [True, True, False, False]]
     assert passed.counted.tolist() == [*expected, [False] * 4]

@@ -69,15 +69,14 @@ def make(kind: str, bonus: NGU, seed=0) -> ImaginedReward:
 
 
 def make_replayed(count=32, seed=2) -> Replayed:
-    """States whose observations are a mixture of their features, and their rewards another."""
+    """States whose rewards are a function of their features."""
     features, before = some(count, FEATURES, seed=seed), some(count, FEATURES, seed=seed + 1)
     action = torch.arange(count) % ACTIONS
-    mixture = some(FEATURES, SEEN, seed=9)
     return Replayed(
         features=features,
         features_tm1=before,
         action_tm1=action,
-        observation=features @ mixture,
+        embedding_error=some(count, seed=seed + 2).square(),
         reward_int=1 + features[:, 0].abs(),
         followed=torch.arange(count) % 5 != 0,
     )
@@ -89,6 +88,7 @@ def make_dreamt(seed=3) -> Dreamt:
         some(HORIZON + 1, COUNT, FEATURES, seed=seed),
         torch.nn.functional.one_hot(actions, ACTIONS).float(),
         np.arange(COUNT) % ENVS,
+        some(COUNT, 3, seed=seed + 1),
     )
 
 
@@ -142,7 +142,7 @@ def trajectories(*paths: list[Tensor], envs: list[int]) -> Dreamt:
         for t, embedding in enumerate(path):
             features[t, n, : len(embedding)] = embedding
     actions = torch.zeros(len(paths[0]) - 1, len(paths), ACTIONS)
-    return Dreamt(features, actions, np.array(envs))
+    return Dreamt(features, actions, np.array(envs), features[0, :, : len(paths[0][0])])
 
 
 def test_what_is_remembered_pays_less_than_what_is_far(bonus):
@@ -191,45 +191,90 @@ def test_a_state_that_distillation_has_not_seen_is_paid_more(bonus):
     # The same embedding, and elsewhere in what it does not read.
     known, unknown = replayed.features[:64].clone(), replayed.features[:64].clone()
     unknown[:, bonus.encoder.size :] *= 4.0
-    pay = [
-        imagined.pay(
-            Dreamt(torch.stack((x - 100, x)), torch.zeros(1, 64, ACTIONS), np.zeros(64, int))
+    pay = []
+    for x in (known, unknown):
+        begun, actions = x - 100, torch.zeros(1, 64, ACTIONS)
+        embedded = begun[:, : bonus.encoder.size]
+        pay.append(
+            imagined.pay(Dreamt(torch.stack((begun, x)), actions, np.zeros(64, int), embedded))
         )
-        for x in (known, unknown)
-    ]
     assert (pay[1] >= 0.99 * pay[0]).float().mean() > 0.9
     assert pay[1].mean() > 1.5 * pay[0].mean()
 
 
-def test_the_layer_learns_to_embed_as_the_encoder_does(bonus):
+def test_a_trajectory_goes_on_from_what_was_seen_where_it_begins(bonus):
+    """What the head errs by there is taken off all that follows."""
+    imagined, dreamt = embeds_what_it_is_given(bonus), make_dreamt()
+    off = dreamt.features.clone()
+    off[..., : bonus.encoder.size] += 30.0
+    imagined.distiller.error = lambda states: torch.ones(len(states))
+    expected = imagined.pay(dreamt)
+    torch.testing.assert_close(imagined.pay(dreamt._replace(features=off)), expected)
+    elsewhere = imagined.pay(dreamt._replace(embedded=dreamt.embedded + 30.0))
+    assert (elsewhere[0] > expected[0]).all()  # later steps have others near by
+
+
+def make_sequences(steps=12, seed=2) -> tuple[Tensor, Tensor, Tensor]:
+    """Features, what is embedded as mixtures of them, and episodes: three in the last sequence."""
+    features = some(steps, 3, FEATURES, seed=seed)
+    episode = torch.zeros(steps, 3, dtype=torch.int64)
+    episode[5:, 2] = 1
+    episode[6:, 2] = 2
+    return features, features @ some(FEATURES, 3, seed=9), episode
+
+
+def test_the_head_learns_embeddings_but_not_what_an_episode_has_in_common(bonus):
     imagined = make("remembered", bonus)
-    replayed, unseen = make_replayed(256), make_replayed(64, seed=20)
-    losses = [imagined.learn(replayed) for _ in range(250)]
-    first, last = losses[0], losses[-1]
-    assert first.keys() == {"imagined_embedding_loss", "imagined_distillation_loss"}
-    assert last["imagined_embedding_loss"] < 0.3 * first["imagined_embedding_loss"]
-    assert last["imagined_distillation_loss"] < 0.5 * first["imagined_distillation_loss"]
+    features, embedded, episode = make_sequences(200)
+    offsets = 100.0 * some(3, 3, 3, seed=4)
+    offset = offsets.gather(0, episode.unsqueeze(-1).expand(-1, -1, 3))
+    optimiser = torch.optim.Adam(imagined.model_head().parameters(), 1e-3)
+    shares = []
+    for _ in range(300):
+        loss = imagined.embedding_loss(features, embedded + offset, episode)
+        shares.append(loss.share.item())
+        optimiser.zero_grad()
+        loss.nats.backward()
+        optimiser.step()
+    assert shares[-1] < 0.1 * shares[0]
+    unseen, wanted, _ = make_sequences(50, seed=20)
     with torch.no_grad():
-        wanted = bonus.encoder.newest(unseen.observation)
-        error = (imagined.embedding(unseen.features) - wanted).square().mean()
-    assert error < 0.85 * wanted.var(0).mean()
+        missed = imagined.embedding(unseen) - wanted
+    assert missed.flatten(0, 1).var(0).mean() < 0.5 * wanted.flatten(0, 1).var(0).mean()
 
 
-def test_the_embeddings_loss_has_no_unit(bonus):
-    """In units of the variance that was seen, so that embeddings of any scale are learned alike."""
-    losses = []
-    for scale in (1.0, 1e3):
-        imagined = make("remembered", bonus)
-        torch.nn.init.zeros_(imagined.embedding[-1].weight)
-        newest = bonus.encoder.newest
-
-        def scaled(observation, newest=newest, scale=scale):
-            return scale * newest(observation)
-
-        bonus.encoder.newest = scaled
-        losses.append(imagined.learn(make_replayed())["imagined_embedding_loss"])
-        bonus.encoder.newest = newest
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+@pytest.mark.parametrize("kind", ["remembered", "whitened"])
+def test_the_embeddings_loss_by_hand(kind):
+    bonus = of_kind(kind)
+    imagined = make(kind, bonus)
+    features, embedded, episode = make_sequences()
+    loss = imagined.embedding_loss(features, embedded, episode)
+    missed, around = (imagined.embedding(features) - embedded).detach(), embedded.clone()
+    unbiased = torch.full((12, 3), torch.nan)
+    for rows, sequence in ((slice(12), 0), (slice(12), 1), (slice(5), 2), (slice(6, 12), 2)):
+        missed[rows, sequence] -= missed[rows, sequence].mean(0)
+        around[rows, sequence] -= around[rows, sequence].mean(0)
+        steps = len(missed[rows])
+        unbiased[rows, sequence] = steps / (steps - 1)
+    missed[5, 2] = around[5, 2] = 0.0
+    share = missed.square().mean() / around.square().mean()
+    torch.testing.assert_close(loss.share, share)
+    # Half the logarithm of the mean square for each dimension, but for a constant and a floor.
+    torch.testing.assert_close(loss.nats.detach(), 1.5 * (1000 * share + 1).log())
+    zero = bonus.as_remembered(torch.zeros(1, 3))
+    linear = bonus.as_remembered(missed.flatten(0, 1)) - zero
+    squares = linear.square().sum(-1).view(12, 3) * unbiased
+    torch.testing.assert_close(loss.errors, squares, rtol=1e-3, atol=1e-5, equal_nan=True)
+    assert not loss.errors.requires_grad
+    # Embeddings of any scale are learned alike.
+    torch.nn.init.zeros_(imagined.embedding[-1].weight)
+    small, large = (
+        imagined.embedding_loss(features, scale * embedded, episode).nats for scale in (1.0, 1e3)
+    )
+    torch.testing.assert_close(small, large)
+    # Where nothing differs there is nothing to miss.
+    still = imagined.embedding_loss(features, torch.ones(12, 3, 3), episode)
+    assert torch.isfinite(still.nats)
 
 
 def sees_latents() -> NGU:
@@ -367,7 +412,7 @@ def test_a_loaded_one_goes_on_as_if_it_had_not_stopped(kind):
 
 def test_a_loss_that_is_not_finite_leaves_the_networks_as_they_were(bonus):
     for kind, name in (
-        ("remembered", "imagined_embedding"),
+        ("remembered", "imagined_distillation"),
         ("disagreement", "disagreement"),
         ("predicted", "novelty_head"),
     ):
