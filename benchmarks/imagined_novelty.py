@@ -46,6 +46,8 @@ from ngu_agents.latent_memory import AsGiven, LatentFollower, latent_space
 
 AHEAD = 15
 """Steps imagined."""
+SLIPS = 0.04
+"""Share of the walker's steps that are random while it is learned from: the rarer, the fewer mazes."""
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # of disco-maze's actions
 
 
@@ -246,7 +248,7 @@ def of_walker(steps: str, *words: str) -> tuple[TrainSettings, DreamerAgent]:
     envs = make_envs(settings, settings.num_envs, settings.seed)
     agent = make_agent(settings, envs)
     assert isinstance(agent, DreamerAgent)
-    walker = Walker(settings.num_envs, slips=0.01, seed=settings.seed)
+    walker = Walker(settings.num_envs, slips=SLIPS, seed=settings.seed)
     play(agent, envs, int(steps) // settings.num_envs, walker, learn=True)
     envs.close()
     print(f"{settings.env} {settings.options}, seed {settings.seed}: {steps} steps walked, "
