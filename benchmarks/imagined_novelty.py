@@ -47,7 +47,7 @@ from ngu_agents.latent_memory import AsGiven, LatentFollower, latent_space
 AHEAD = 15
 """Steps imagined."""
 SLIPS = 0.04
-"""Share of the walker's steps that are random while it is learned from: the rarer, the fewer mazes."""
+"""Share of random steps in what is learned from; they end episodes, so there are more mazes."""
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # of disco-maze's actions
 
 
