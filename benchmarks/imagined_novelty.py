@@ -40,6 +40,7 @@ from ngu_agents.imagined_novelty import (
     ImaginedReward,
     PredictedNovelty,
     RememberedLatents,
+    RememberedNovelty,
     Replayed,
 )
 from ngu_agents.latent_memory import AsGiven, LatentFollower, latent_space
@@ -155,8 +156,7 @@ def compare(
         here = torch.from_numpy(seen[t : t + 1]).to(bonus.device)
         dreams[t] = {}
         for name, way in ways.items():
-            embedded = way.embed(here)
-            begun = None if embedded is None else embedded[0]
+            begun = way.embed(here)[0] if isinstance(way, RememberedNovelty) else None
             dreamt = Dreamt(features, encoded, np.arange(bonus.num_envs), begun)
             dreams[t][name] = way.pay(dreamt).cpu().numpy()
     over = played.ended | played.resets

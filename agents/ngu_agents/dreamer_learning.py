@@ -31,7 +31,13 @@ from ngu.world.rssm import State
 from ngu_agents.base import Figures
 from ngu_agents.dreamer_config import DreamerConfig
 from ngu_agents.dreamer_network import Behaviour
-from ngu_agents.imagined_novelty import Dreamt, ImaginedReward, Passed, Replayed
+from ngu_agents.imagined_novelty import (
+    Dreamt,
+    ImaginedReward,
+    Passed,
+    RememberedNovelty,
+    Replayed,
+)
 from ngu_agents.imagined_returns import ReturnRange, lambda_returns
 from ngu_agents.sequence_batch import SequenceBatch
 
@@ -64,7 +70,7 @@ class Modelled(NamedTuple):
     features: Float[Tensor, "T+1 B S"]
     """Of the states, and of the one before them."""
     embedded: Float[Tensor, "T+1 B D"] | None
-    """What was seen in those, see `ImaginedReward.embed`."""
+    """What was seen in those, see `RememberedNovelty.embed`."""
     embedding_errors: Float[Tensor, "T B"]
     """Of the states, zeros where nothing is embedded."""
 
@@ -131,8 +137,9 @@ class DreamerLearner:
         self._generator = generator
         self._pool, self._stopwatch = pool, stopwatch
         self._device, self._dtype = device, dtype
-        head = None if imagined is None else imagined.model_head()
-        trained = {"model": [model] if head is None else [model, head], "behaviour": [behaviour]}
+        self._embeds = imagined if isinstance(imagined, RememberedNovelty) else None
+        heads = [] if self._embeds is None else [self._embeds.embedding]
+        trained = {"model": [model, *heads], "behaviour": [behaviour]}
         self._optimisers = {
             name: torch.optim.Adam(
                 [p for part in parts for p in part.parameters() if p.requires_grad],
@@ -231,13 +238,12 @@ class DreamerLearner:
         seen = parts_of_loss.pop("observed")
         figures = {name: part.detach().mean() for name, part in parts_of_loss.items()}
         embedded, errors = None, torch.zeros_like(shard.reward[context:])
-        if self.imagined is not None:
-            embedded = self.imagined.embed(observation[context - 1 :])
-            if embedded is not None:
-                nats, figures["imagined_embedding"], errors = self.imagined.embedding_loss(
-                    self.model.rssm.features(seen.states), embedded[1:], first[context:].cumsum(0)
-                )
-                loss = loss + nats
+        if self._embeds is not None:
+            embedded = self._embeds.embed(observation[context - 1 :])
+            nats, figures["imagined_embedding"], errors = self._embeds.embedding_loss(
+                self.model.rssm.features(seen.states), embedded[1:], first[context:].cumsum(0)
+            )
+            loss = loss + nats
         gradients = torch.autograd.grad(loss, self._parameters("model"))
         states = State(*(part.detach() for part in seen.states))
         features = self.model.rssm.features(

@@ -49,7 +49,7 @@ class Replayed(NamedTuple):
     action_tm1: Shaped[Tensor, "R ..."]
     """Actions of the steps, as the environments take them."""
     embedding_error: Float[Tensor, " R"]
-    """Squared errors of the predicted embeddings, see `ImaginedReward.embedding_loss`."""
+    """Squared errors of the predicted embeddings, see `EmbeddingLoss`."""
     reward_int: Float[Tensor, " R"]
     """Intrinsic rewards that the states earned when they were reached."""
     followed: Bool[Tensor, " R"]
@@ -62,7 +62,7 @@ class Passed(NamedTuple):
     features: Float[Tensor, "P B S"]
     """Of the states, as they were followed."""
     embedded: Float[Tensor, "P B D"] | None
-    """What was seen in them, see `ImaginedReward.embed`."""
+    """What was seen in them, see `RememberedNovelty.embed`."""
     counted: Bool[Tensor, "P N"]
     """The trajectory passed that state in the episode that it goes on with."""
 
@@ -77,7 +77,7 @@ class Dreamt(NamedTuple):
     envs: Int[np.ndarray, " N"]
     """Environment that each begins in."""
     embedded: Float[Tensor, "N D"] | None = None
-    """What was seen where they begin, see `ImaginedReward.embed`."""
+    """What was seen where they begin, see `RememberedNovelty.embed`."""
     passed: Passed | None = None
     """What was replayed before they begin: trajectory n begins in sequence n modulo B."""
 
@@ -96,29 +96,6 @@ class EmbeddingLoss(NamedTuple):
 
 class ImaginedReward(nn.Module, ABC):
     """Pays imagined states, and learns to from replayed ones."""
-
-    def model_head(self) -> nn.Module | None:
-        """What is trained with the world model, as one of its heads; None where nothing is."""
-        return None
-
-    def embed(self, observations: Shaped[Tensor, "T B ..."]) -> Float[Tensor, "T B D"] | None:
-        """What is to be predicted of observations, without gradient; None where nothing is."""
-        return None
-
-    def embedding_loss(
-        self,
-        features: Float[Tensor, "T B S"],
-        embedded: Float[Tensor, "T B D"],
-        episode: Int[Tensor, "T B"],
-    ) -> EmbeddingLoss:
-        """How well the head predicts what `embed` returned; its gradient also trains the model.
-
-        Args:
-            features: of states.
-            embedded: what was seen in them.
-            episode: numbers, from 0, of the episodes in each sequence.
-        """
-        raise NotImplementedError
 
     @abstractmethod
     def pay(self, dreamt: Dreamt) -> Float[Tensor, "H N"]:
@@ -148,6 +125,9 @@ class RememberedNovelty(ImaginedReward):
         features: width S of a state's features.
         hidden: width of the head's layer.
         generator: draws the weights; a CPU one.
+
+    Attributes:
+        embedding: the head, trained with the world model.
     """
 
     def __init__(
@@ -173,13 +153,9 @@ class RememberedNovelty(ImaginedReward):
         self._embedding_errors = RunningMoments((), device, _WINDOW)
         self._optimisers = _optimisers(imagined_distillation=self.distiller.trained.predictor)
 
-    def model_head(self) -> nn.Module:
-        """The embedding's."""
-        return self.embedding
-
     @torch.no_grad()
     def embed(self, observations: Shaped[Tensor, "T B ..."]) -> Float[Tensor, "T B D"]:
-        """The newest embeddings."""
+        """The newest embeddings, which are to be predicted."""
         embedded = self._bonus[0].encoder.newest(observations.flatten(0, 1))
         return embedded.unflatten(0, observations.shape[:2])
 
@@ -189,11 +165,17 @@ class RememberedNovelty(ImaginedReward):
         embedded: Float[Tensor, "T B D"],
         episode: Int[Tensor, "T B"],
     ) -> EmbeddingLoss:
-        """That of a Gaussian as wide as its errors, in nats up to a constant.
+        """How well `embedding` predicts what `embed` returned; its gradient also trains the model.
 
-        Errors and variance are around the means of each episode's steps in a sequence. The best
-        width makes the loss D/2 times the logarithm of the errors' mean square, which has no unit
-        and needs no weight beside the model's other nats (Rybkin et al., arXiv 2006.13202).
+        It is that of a Gaussian as wide as its errors, in nats up to a constant. Errors and
+        variance are around the means of each episode's steps in a sequence. The best width makes
+        it D/2 times the logarithm of the errors' mean square, which has no unit and needs no weight
+        beside the model's other nats (Rybkin et al., arXiv 2006.13202).
+
+        Args:
+            features: of states.
+            embedded: what was seen in them.
+            episode: numbers, from 0, of the episodes in each sequence.
         """
         missed, steps = _centred(self.embedding(features) - embedded, episode)
         with torch.no_grad():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,7 +19,7 @@ from ngu_envs.atari_game import RECORD, GameSettings
 from ngu_envs.atari_names import ROOM_BYTES
 from ngu_envs.atari_process import WorkerProcess
 from ngu_envs.checks import require_bool, require_integer, require_probability
-from ngu_envs.vectorized import RestorableVectorEnv, State, checked_actions
+from ngu_envs.vectorized import RestorableVectorEnv, State, checked_actions, usable_cores
 
 _MAX_STEPS = 27_000  # 30 minutes of 60 frames a second, 4 frames a step
 
@@ -97,12 +96,6 @@ class AtariConfig:
         return dataclasses.replace(PROTOCOLS[self.protocol], **given)
 
 
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class AtariEnvs(RestorableVectorEnv):
     """E environments of one game.
 
@@ -127,7 +120,7 @@ class AtariEnvs(RestorableVectorEnv):
         settings = self.config.settings
         require_integer("num_envs", num_envs, minimum=1)
         require_integer("seed", seed, minimum=0)
-        count = min(self.config.num_workers or _usable_cores(), num_envs)
+        count = min(self.config.num_workers or usable_cores(), num_envs)
         bounds = np.linspace(0, num_envs, count + 1).astype(int).tolist()
         self._workers = [
             WorkerProcess(rom, first, end - first, settings, screens=self.config.screens)

@@ -6,7 +6,6 @@ import dataclasses
 import importlib
 import importlib.util
 import inspect
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from ngu_envs.checks import require_integer
 from ngu_envs.classic_control import ClassicControl, is_classic_control
+from ngu_envs.vectorized import usable_cores
 
 GRID_PREFIXES = ("MiniGrid-", "BabyAI-")
 # Ids that this package has a faster environment for, with the same pictures and rewards.
@@ -134,7 +134,7 @@ def make_registered(spec: EnvSpec, num_envs: int, seed: int, **options: Any) -> 
     wrappers: list[Callable[[gymnasium.Env], gymnasium.Wrapper]] = []
     if spec.id.startswith(GRID_PREFIXES):
         wrappers.append(GridImage)
-    several = num_envs > 1 and sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1
+    several = num_envs > 1 and sys.platform == "linux" and usable_cores() > 1
     processes = several and _is_picture(_observation_space(spec, **options))
     with _interrupts_blocked() if processes else nullcontext():
         envs = gymnasium.make_vec(

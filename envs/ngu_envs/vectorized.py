@@ -7,6 +7,7 @@ step). This is `AutoresetMode.NEXT_STEP` of gymnasium.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import gymnasium
@@ -22,6 +23,13 @@ State = dict[str, Any]
 def environment_metadata(progress: str | None) -> dict[str, Any]:
     """Metadata of a vector environment: how it resets, and the info key that tells progress."""
     return {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": [], "progress": progress}
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def generators_of(seed: int, count: int) -> list[np.random.Generator]:

@@ -228,7 +228,7 @@ def test_the_head_learns_embeddings_but_not_what_an_episode_has_in_common(bonus)
     features, embedded, episode = make_sequences(200)
     offsets = 100.0 * some(3, 3, 3, seed=4)
     offset = offsets.gather(0, episode.unsqueeze(-1).expand(-1, -1, 3))
-    optimiser = torch.optim.Adam(imagined.model_head().parameters(), 1e-3)
+    optimiser = torch.optim.Adam(imagined.embedding.parameters(), 1e-3)
     shares = []
     for _ in range(300):
         loss = imagined.embedding_loss(features, embedded + offset, episode)
