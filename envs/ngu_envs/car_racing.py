@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pygame
 from gymnasium.envs.box2d import car_racing
 from jaxtyping import Bool, Float
+
+from ngu_envs.checks import require_integer
 
 _Polygon = list[tuple[float, float]]
 
@@ -31,7 +35,49 @@ class CarRacing(car_racing.CarRacing):
     """CarRacing that asks of all parts of the landscape at once which are to be seen.
 
     gymnasium asks one after the other, of about 700 in every step, and draws more than are seen.
+
+    Args:
+        render_mode, verbose, lap_complete_percent, domain_randomize, continuous: gymnasium's.
+        patience: steps without a new stretch of road after which an episode is truncated, at least
+            1; None goes on, as gymnasium does.
+
+    Raises:
+        TypeError: the patience is not an integer.
+        ValueError: it is below 1.
     """
+
+    def __init__(
+        self,
+        render_mode: str | None = None,
+        verbose: bool = False,
+        lap_complete_percent: float = 0.95,
+        domain_randomize: bool = False,
+        continuous: bool = True,
+        patience: int | None = None,
+    ) -> None:
+        if patience is not None:
+            patience = require_integer("patience", patience, minimum=1)
+        self._patience, self._visited, self._waited = patience, 0, 0
+        super().__init__(render_mode, verbose, lap_complete_percent, domain_randomize, continuous)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begins an episode on another track."""
+        result = super().reset(seed=seed, options=options)
+        self._visited, self._waited = self.tile_visited_count, 0
+        return result
+
+    # gymnasium's is inferred to be never truncated.
+    def step(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, action: Any
+    ) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Drives for a fiftieth of a second."""
+        observation, reward, terminated, truncated, info = super().step(action)
+        self._waited = 0 if self.tile_visited_count > self._visited else self._waited + 1
+        self._visited = self.tile_visited_count
+        lost = self._patience is not None and self._waited >= self._patience
+        return observation, float(reward), terminated, truncated or lost, info
 
     def _create_track(self) -> bool:
         made = super()._create_track()

@@ -127,10 +127,10 @@ def make_registered(spec: EnvSpec, num_envs: int, seed: int, **options: Any) -> 
     """
     require_integer("num_envs", num_envs, minimum=1)
     require_integer("seed", seed, minimum=0)
+    spec = dataclasses.replace(spec, entry_point=_FASTER.get(spec.id, spec.entry_point))
     _check_options(spec, options)
     if is_classic_control(spec):
         return ClassicControl(num_envs, seed, spec, **options)
-    spec = dataclasses.replace(spec, entry_point=_FASTER.get(spec.id, spec.entry_point))
     wrappers: list[Callable[[gymnasium.Env], gymnasium.Wrapper]] = []
     if spec.id.startswith(GRID_PREFIXES):
         wrappers.append(GridImage)

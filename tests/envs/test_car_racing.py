@@ -36,6 +36,28 @@ def test_pictures_and_rewards_are_gymnasiums(options):
     theirs.close()
 
 
+def test_an_episode_ends_when_no_new_road_comes_for_long():
+    envs = make("CarRacing-v3", num_envs=1, seed=3, patience=20)
+    envs.reset()
+    last_paid, ended = 0, 0
+    for step in range(1, 200):
+        gas = 1.0 if step < 60 else 0.0  # then it brakes, and stands
+        *_, reward, terminated, truncated, _ = envs.step(np.array([[0.0, gas, 1.0 - gas]]))
+        last_paid = step if reward[0] > 0 else last_paid
+        if truncated[0]:
+            ended = step
+            break
+        assert not terminated[0]
+    assert last_paid > 20
+    assert ended == last_paid + 20
+    envs.close()
+
+
+def test_patience_is_at_least_one_step():
+    with pytest.raises(ValueError, match="patience must be at least 1, got 0"):
+        make("CarRacing-v3", num_envs=1, seed=0, patience=0)
+
+
 def test_processes_step_like_one_and_do_not_see_interrupts(monkeypatch):
     played = []
     for cores in ({0}, {0, 1}):
