@@ -25,6 +25,9 @@ _NONE = "-"
 _WIDE = 68
 # How far the episodes got, where it is not told in rooms.
 _PLACES = (("coverage",), ("achievements_per_episode", "crafter_score"))
+# The stages of World Models, and what the losses of those begin with that train a network.
+_STAGES = ("collect", "see", "predict", "control")
+_TRAINED = {1: "see/", 2: "predict/"}
 
 
 class Display:
@@ -114,9 +117,12 @@ class Display:
         rate, frames, steps = map(self._value, ("steps_per_second", "frames", "steps"))
         return rate * frames / steps if rate and frames and steps else None
 
+    def _stage(self) -> int | None:
+        return self._metrics.get("stage")
+
     def _remaining(self) -> float | None:
         rate = self._frames_per_second()
-        if rate is None:
+        if rate is None or self._stage() in _TRAINED:  # frames go slowly there, and fast after it
             return None
         return max(0.0, self._total - (self._value("frames") or 0.0)) / rate
 
@@ -161,10 +167,23 @@ class Display:
                 ("cells", _number(self._value("cells"))),
                 ("archive", _gigabytes(self._value("archive_gb"))),
             ]
-        return [
-            *pairs,
+        episodes = [
             ("episode return", _number(self._value("episode_return"))),
             ("episodes", _number(self._value("episodes"))),
+        ]
+        if (stage := self._stage()) is not None:
+            share = "" if stage == len(_STAGES) - 1 else f", {self._metrics['stage_share']:.0%}"
+            return [
+                *pairs,
+                *episodes,
+                ("stage", f"{stage + 1} of {len(_STAGES)}: {_STAGES[stage]}{share}"),
+                ("generation", _number(self._value("generation"))),
+                ("fitness", _number(self._value("fitness"))),
+                ("best fitness", _number(self._value("fitness_best"))),
+            ]
+        return [
+            *pairs,
+            *episodes,
             *far,
             ("intrinsic reward", _number(self._value("intrinsic_reward"))),
             ("episodic novelty", _number(self._value("episodic_novelty"))),
@@ -174,10 +193,11 @@ class Display:
         ]
 
     def _losses(self) -> list[tuple[str, str]]:
+        prefix = _TRAINED.get(self._stage() or 0, "loss/")
         return [
             (name, _number(self._value(name)))
             for name in sorted(self._metrics)
-            if name.startswith("loss/")
+            if name.startswith(prefix)
         ]
 
     def _line(self) -> str:

@@ -57,6 +57,27 @@ def test_panel_of_an_archive(clock):
     assert "episodes" not in panel
 
 
+def test_panel_of_stages(clock):
+    shown = Display(10_000, console=terminal())
+    running = {"frames": 50, "steps": 50, "steps_per_second": 5.0, "generation": 0}
+    shown.update({**running, "stage": 0, "stage_share": 0.5})
+    panel = panel_of(shown)
+    for words in ("1 of 4: collect, 50%", "0:33:10"):
+        assert words in panel
+    shown.update({**running, "stage": 1, "stage_share": 0.126, "see/kl": 16.25})
+    panel = panel_of(shown)
+    for words in ("2 of 4: see, 13%", "see/kl", "16.25"):
+        assert words in panel
+    assert "0:33:10" not in panel  # the frames of training tell nothing
+    found = {"generation": 7, "fitness": 231.5, "fitness_best": 392.64, "predict/nats": 28.75}
+    shown.update({**running, **found, "stage": 3, "stage_share": 0.0})
+    panel = panel_of(shown)
+    for words in ("4 of 4: control ", "generation", "7", "231.5", "392.6", "0:33:10"):
+        assert words in panel
+    assert "see/kl" not in panel
+    assert "replay" not in panel
+
+
 def test_panel_shows_each_value(clock):
     shown = Display(10_000_000, "MontezumaRevenge", terminal())
     shown.update(METRICS)

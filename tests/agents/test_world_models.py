@@ -305,6 +305,10 @@ def test_the_stages_follow_each_other(config):
     rows = run_to(loop, "control", more=80)
     stages = [STAGES[row["stage"]] for row in rows]
     assert sorted(set(stages), key=stages.index) == list(STAGES)
+    for stage in STAGES[:-1]:
+        shares = [row["stage_share"] for row in rows if STAGES[row["stage"]] == stage]
+        assert shares == sorted(shares)
+        assert all(0 <= share < 1 for share in shares)
     assert rows[-1]["collected"] == 60
     seeing = [row for row in rows if "see/loss" in row]
     assert len(seeing) == 2 * (54 // 16)

@@ -162,13 +162,22 @@ class WorldModelsAgent:
             return self._predict() if stage == "predict" else self._evolve()
 
     def status(self) -> Figures:
-        """The stage (0 to 3), and how far it is: pictures, updates of its network, generations."""
-        training = self._seeing or self._predicting
+        """The stage (0 to 3), and how far it is: pictures, updates of its network, generations.
+
+        `stage_share` of the stage is done; evolution has no end.
+        """
+        seeing, predicting = self._seeing, self._predicting
         rows = self.collection.size if self._sequences is None else self.collection.rows
+        updates, share = 0, rows / self.collection.rows
+        if seeing is not None:
+            updates, share = seeing.updates, seeing.updates / seeing.total_updates
+        elif predicting is not None:
+            updates, share = predicting.updates, predicting.updates / self.config.predicting.updates
         return {
             "stage": STAGES.index(self.stage),
+            "stage_share": share if self.stage != "control" else 0.0,
             "collected": rows * len(self._unpaid),
-            "updates": 0 if training is None else training.updates,
+            "updates": updates,
             "generation": self.evolution.generation,
         }
 
