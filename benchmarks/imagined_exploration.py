@@ -5,8 +5,8 @@
 
 Five agents on two tasks. What counts is how they play while they train.
 
-    rooms      MiniGrid-MultiRoom-N2-S4-v0: two rooms, a closed door between them, anew in each
-               episode of 40 steps; reaching the goal in the second pays, as usual there
+    rooms      MiniGrid-MultiRoom-N4-S5-v0: six rooms in a row, a closed door between each two,
+               anew in each episode of 120 steps; the goal in the last pays, as usual there
     crafter    Crafter without its reward
 
 Each run is a run folder of ngu.train in FOLDER. Runs that have their steps are left alone and
@@ -148,7 +148,7 @@ class Task:
 _DREAMER = (
     "--agent dreamer --learning.batch_size 8 --replay.trace_length 32 --replay.period 16 "
     "--learning.starts_per_sequence 8 --learning.bonus_batch_size 128 "
-    "--learning.learning_rate 0.001 --learning.entropy_weight 0.003 "
+    "--learning.learning_rate 0.001 --learning.entropy_weight 0.01 "
 )
 _AGENTS = {
     "imagined novelty": _DREAMER + "--bonus ngu",
@@ -165,11 +165,11 @@ RANDOM = "random actions"
 TASKS = {
     "rooms": Task(
         session=WatchedSession,
-        words="--env MiniGrid-MultiRoom-N2-S4-v0",
+        words="--env MiniGrid-MultiRoom-N4-S5-v0",
         replay_ratio=16,
-        steps=12_000,
+        steps=40_000,
         columns={
-            "rooms of 2": ("rooms_entered", 1),
+            "rooms of 6": ("rooms_entered", 1),
             "places": ("places", 1),
             "goal %": ("goal", 0.01),
         },

@@ -280,7 +280,7 @@ class DreamerLearner:
             passed = passed_before(
                 modelled.features, embedded, shard.first[self._context - 1 :], chosen
             )
-            envs = np.tile(shard.envs, count)
+            envs = np.where(passed.whole.numpy(force=True), -1, np.tile(shard.envs, count))
             begun = None if embedded is None else embedded[1:][chosen].flatten(0, 1)
             dreamt = Dreamt(features, imagined.actions, envs, begun, passed)
             rewards["int"] = self.imagined.pay(dreamt)
@@ -426,7 +426,8 @@ def passed_before(
     times = torch.arange(len(first), device=first.device)
     earlier = times.unsqueeze(1) < starts + 1
     same = episode.unsqueeze(1) == episode[starts + 1]
-    return Passed(features, embedded, (earlier.unsqueeze(-1) & same).flatten(1))
+    counted = (earlier.unsqueeze(-1) & same).flatten(1)
+    return Passed(features, embedded, counted, (episode[starts + 1] > 0).flatten())
 
 
 @torch.no_grad()

@@ -65,6 +65,8 @@ class Passed(NamedTuple):
     """What was seen in them, see `RememberedNovelty.embed`."""
     counted: Bool[Tensor, "P N"]
     """The trajectory passed that state in the episode that it goes on with."""
+    whole: Bool[Tensor, " N"]
+    """That episode began in the sequence: nothing else was passed in it."""
 
 
 class Dreamt(NamedTuple):
@@ -75,7 +77,7 @@ class Dreamt(NamedTuple):
     actions: Float[Tensor, "H N A"]
     """Encoded actions: action t led to state t + 1."""
     envs: Int[np.ndarray, " N"]
-    """Environment that each begins in."""
+    """Environment whose memory each is compared with, -1 for none."""
     embedded: Float[Tensor, "N D"] | None = None
     """What was seen where they begin, see `RememberedNovelty.embed`."""
     passed: Passed | None = None
@@ -109,12 +111,12 @@ class ImaginedReward(nn.Module, ABC):
 class RememberedNovelty(ImaginedReward):
     """Never Give Up's reward, imagined.
 
-    Episodic novelty is the distance to the nearest of what the environment's memory holds and of
-    what the same trajectory has passed, the replayed steps that led to it included: the memory is
-    that of the environment's episode now, and most trajectories go on with one of long ago. A head
-    of the world model predicts the embedding from the state, and what it errs by on replayed states
-    is tolerated where it is compared with what is remembered. The lifelong modulator is that of a
-    distillation on states in place of observations.
+    Episodic novelty is the distance to the nearest of what the same trajectory has passed, the
+    replayed steps that led to it included, and of what an environment's memory holds, where the
+    replay has not seen the episode begin: the memory is that of the episode that runs now, and most
+    trajectories go on with one of long ago. A head of the world model predicts the embedding from
+    the state, and what it errs by on replayed states is tolerated where it is compared with what is
+    remembered. The lifelong modulator is that of a distillation on states in place of observations.
 
     Distances are between states of one episode. What embeddings of an episode have in common, which
     may be most of their variance (the walls of a maze), is neither learned nor needed: a trajectory

@@ -196,29 +196,31 @@ class NGU(NearestReward[NGUConfig]):
         Args:
             embeddings: Of N trajectories, as the encoder would give them; the first state of each
                 is where it begins and is not paid.
-            envs: The environment whose memory each trajectory is compared with.
+            envs: The environment whose memory each trajectory is compared with, -1 for none.
             passed: Of what was replayed: trajectory n begins in sequence n modulo B.
             counted: Which of them the trajectory passed before it begins.
-            tolerance: What is taken off squared distances to what is remembered, because imagined
-                embeddings are not exact: else hardly a known place would be found again.
+            tolerance: What is taken off squared distances to what was really seen, because
+                imagined embeddings are not exact: else hardly a known place would be found again.
         """
         embeddings = self.as_remembered(embeddings.flatten(0, 1)).unflatten(0, embeddings.shape[:2])
         reached = embeddings[1:]
         horizon, count = reached.shape[:2]
-        remembered = reached.new_empty(horizon, count, self.config.neighbours)
-        for env in np.unique(envs).tolist():
+        remembered = reached.new_full((horizon, count, self.config.neighbours), torch.inf)
+        for env in np.unique(envs[envs >= 0]).tolist():
             rows = torch.from_numpy(np.flatnonzero(envs == env)).to(reached.device)
             found = self.memory.nearest_among(env, reached[:, rows].flatten(0, 1))
             found = (found - tolerance).clamp_min_(0)
             remembered[:, rows] = found.unflatten(0, (horizon, len(rows)))
         paths = embeddings.transpose(0, 1)
         imagined = _squared_distances(paths[:, 1:], paths[:, :-1])
+        imagined[..., 0].sub_(tolerance).clamp_min_(0)  # where it begins
         later = torch.ones(horizon, horizon, dtype=torch.bool, device=imagined.device).triu_(1)
         distances = [remembered, imagined.masked_fill_(later, torch.inf).transpose(0, 1)]
         if passed is not None and counted is not None:
             sequences = self.as_remembered(passed.flatten(0, 1)).unflatten(0, passed.shape[:2])
             of_sequence = reached.unflatten(1, (-1, passed.shape[1])).movedim(2, 0)
             replayed = _squared_distances(of_sequence.flatten(1, 2), sequences.transpose(0, 1))
+            replayed = (replayed - tolerance).clamp_min_(0)
             replayed = replayed.unflatten(1, of_sequence.shape[1:3]).movedim(0, 2).flatten(1, 2)
             distances.append(replayed.masked_fill(~counted.T, torch.inf))
         everything = torch.cat(distances, dim=-1)

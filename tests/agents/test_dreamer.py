@@ -641,8 +641,12 @@ def test_what_trains_the_imagined_reward_is_what_was_replayed(made):
 
 
 def test_imagined_states_belong_to_their_sequences_environments(made):
+    """An environment's memory is of another episode where a sequence has seen its own begin."""
     agent = made("rnd")
-    batch = batch_where(agent, lambda batch: len(set((batch.ids % 2).tolist())) == 2)
+    batch = batch_where(
+        agent,
+        lambda batch: len(set((batch.ids % 2).tolist())) == 2 and not batch.first[:3].any(0).all(),
+    )
     shard, taken = one_shard(agent, batch), []
     pay = agent.imagined.pay
 
@@ -654,8 +658,11 @@ def test_imagined_states_belong_to_their_sequences_environments(made):
     modelled = agent.learner.learn_model(shard, 0)
     dream = agent.learner.dream(shard, modelled, 0)
     (dreamt,) = taken
-    assert dreamt.envs.tolist() == (batch.ids % 2).tolist() * REPLAY.trace_length
-    same(dreamt.features[0], modelled.features[1:][drawn_order(0)].flatten(0, 1))
+    order = drawn_order(0)
+    begun = np.maximum.accumulate(batch.first)[1:][order]
+    assert 0 < begun.mean() < 1
+    assert dreamt.envs.tolist() == np.where(begun, -1, batch.ids % 2).flatten().tolist()
+    same(dreamt.features[0], modelled.features[1:][order].flatten(0, 1))
     same(dreamt.features[:-1], dream.features)
     same(dreamt.actions, agent.behaviour.head.encode(dream.rows))
 
@@ -670,6 +677,8 @@ def test_what_was_passed_before_is_of_the_same_sequence_and_episode():
     # Trajectories from state 2 of sequence 0 and 1, then from state 0; one state is before state 0.
     expected = [[False, True, True, True], [False, True, False, False], [True, True, False, False]]
     assert passed.counted.tolist() == [*expected, [False] * 4]
+    # Sequence 0 is in the middle of an episode until its third state.
+    assert passed.whole.tolist() == [True, True, False, True]
 
 
 def test_it_may_imagine_from_a_part_of_the_states(made):

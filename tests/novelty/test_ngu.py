@@ -118,8 +118,9 @@ def test_imagined_novelty_equals_the_reference(reference, config):
         score(bonus, points[step], np.array([True, True, step != 28]))
     memories = [bonus.memory._entries[env, :size] for env, size in enumerate(bonus.memory.sizes)]
     assert [len(memory) for memory in memories] == [min(31, config.memory_capacity)] * 2 + [3]
+    memories.append(torch.empty(0, config.embedding_size))
     rng = np.random.default_rng(1)
-    envs = np.array([0, 1, 2, 0, 0, 2, 1, 1])
+    envs = np.array([0, 1, 2, 0, -1, 2, 1, 1])  # one without a memory
     imagined = torch.from_numpy(np.stack([embed(bonus, x) for x in walk(count, 6, seed=4)]))
     imagined += torch.from_numpy(rng.standard_normal(imagined.shape, dtype=np.float32)) * 1e-2
     passed = torch.from_numpy(np.stack([embed(bonus, x) for x in walk(count // 2, 4, seed=5)]))
@@ -171,14 +172,23 @@ def test_what_errs_within_the_tolerance_is_what_is_remembered():
     far = torch.full((1, 1, bonus.encoder.size), 1e3)
     known = bonus.memory._entries[0, 7].view(1, 1, -1)
     near = known.clone()
-    near[..., 0] += 0.1
+    near[..., 0] += 1.0
     exact, missed, tolerated = (
         bonus.imagined_novelty(torch.cat((far, state)), np.array([0]), tolerance=tolerance).item()
-        for state, tolerance in ((known, 0.0), (near, 0.0), (near, 0.0101))
+        for state, tolerance in ((known, 0.0), (near, 0.0), (near, 1.01))
     )
     assert missed > exact
     # All other distances shrink by the tolerance as well, so that it is paid no more.
     assert tolerated <= exact
+    # What was seen in the replay and where imagination begins were not imagined either.
+    nowhere, passed = np.array([-1]), {"passed": known, "counted": torch.tensor([[True]])}
+    for begin, seen in ((far, passed), (known, {})):
+        exact, missed, tolerated = (
+            bonus.imagined_novelty(torch.cat((begin, state)), nowhere, **seen, tolerance=t).item()
+            for state, t in ((known, 0.0), (near, 0.0), (near, 1.01))
+        )
+        assert missed > exact
+        assert tolerated == pytest.approx(exact)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
