@@ -59,8 +59,11 @@ def _curve(path: Path, figure: str, smooth: int) -> tuple[np.ndarray, np.ndarray
     frames = np.array([row["frames"] for row in rows])
     values = np.array([row[figure] for row in rows])
     settings = yaml.safe_load(folder.config)
-    cells = (settings.get("learning") or {}).get("cells")
-    kind = settings["agent"] if cells is None else f"{cells} cells"
+    kind, cells = settings["agent"], (settings.get("learning") or {}).get("cells")
+    if cells is not None:
+        kind = f"{cells} cells"
+    elif kind == "dreamer":
+        kind += f", bonus {settings['bonus']}"
     width = min(smooth, len(values))
     smooth_values = np.convolve(values, np.full(width, 1 / width), mode="valid")
     hours = rows[-1]["seconds"] / 3600
