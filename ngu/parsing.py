@@ -68,7 +68,7 @@ def parse(
     except (ValueError, ImportError, gymnasium.error.Error) as error:
         raise SettingsError(str(error)) from error
     parser = _parser(prog, parts)
-    command_line = [f"--config={_config(path, agent, bonus)}" for path in sources]
+    command_line = [f"--config={_config(path, env, agent, bonus)}" for path in sources]
     command_line += [word for word in rest if word != _PRINT]
     command_line += [f"--{k}={v}" for k, v in given.items()]
     namespace = parser.parse_args(command_line)
@@ -120,11 +120,11 @@ def _default_preset(stated: Mapping[str, Any]) -> str:
         raise SettingsError(str(error)) from error
 
 
-def _config(path: Path, agent: str, bonus: str) -> str:
+def _config(path: Path, env: str, agent: str, bonus: str) -> str:
     """A source as the parser takes it: a file, or what fits of a preset."""
     if path.parent != preset_folder():
         return str(path)
-    return yaml.safe_dump(fitting(path, agent, bonus))
+    return yaml.safe_dump(fitting(path, env, agent, bonus))
 
 
 def _parser(prog: str, parts: Mapping[str, type[Any] | None]) -> SettingsParser:

@@ -85,10 +85,12 @@ def content_of(path: Path) -> dict[str, Any]:
     return content
 
 
-def fitting(path: Path, agent: str, bonus: str) -> dict[str, Any]:
-    """What a preset states, without its settings of another agent or bonus."""
+def fitting(path: Path, env: str, agent: str, bonus: str) -> dict[str, Any]:
+    """What a preset states, without its settings of another environment, agent or bonus."""
     content = content_of(path)
     foreign = set[str]()
+    if content.get("env", env) != env:
+        foreign |= {"options"}
     same = {"ngu", "archive-ngu"} if agent == "archive-ngu" else {agent}
     if content.get("agent", TrainSettings.agent) not in same:
         foreign |= {"learning", "replay"}

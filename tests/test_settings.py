@@ -121,6 +121,17 @@ def test_the_dreamer_has_presets_of_its_own(monkeypatch, env, cuda, preset):
     assert type(settings.replay) is ReplayConfig
 
 
+@pytest.mark.parametrize("preset", [(), ("--config", "world-models")])
+def test_a_presets_options_are_those_of_its_environment(preset):
+    words = ("--agent", "world-models", *preset, "--env")
+    for env in ("MontezumaRevenge", "disco-maze", "MiniGrid-DoorKey-6x6-v0"):
+        settings, _, sources = parsed(*words, env)
+        assert (settings.options, sources) == ({}, ["world-models"])
+        assert settings.learning.population == 32
+    settings, _, _ = parsed("--config", "atari-ppo", "--env", "Pong")
+    assert settings.options["protocol"] == "sticky"
+
+
 def test_the_dreamers_disagreement_has_settings_of_its_own(tmp_path):
     words = ("--env", "deep-sea", "--agent", "dreamer", "--bonus", "disagreement")
     settings, text, _ = parsed(*words, "--novelty.models", 3)

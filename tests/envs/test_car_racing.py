@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from ngu.parsing import parse
 from ngu_envs import make
 
 with warnings.catch_warnings():
@@ -51,6 +52,11 @@ def test_an_episode_ends_when_no_new_road_comes_for_long():
     assert last_paid > 20
     assert ended == last_paid + 20
     envs.close()
+
+
+def test_the_preset_asks_for_patience():
+    settings, _, _ = parse(["--agent", "world-models", "--env", "CarRacing-v3"], "ngu.train")
+    assert settings.options == {"patience": 100}
 
 
 def test_patience_is_at_least_one_step():
