@@ -37,7 +37,7 @@ def leaves(tree: dict, prefix: str = "") -> dict[str, object]:
 
 def value_of(settings: object, name: str) -> object:
     for part in name.split("."):
-        settings = getattr(settings, part)
+        settings = settings.get(part) if isinstance(settings, dict) else getattr(settings, part)
     return settings
 
 
@@ -125,11 +125,11 @@ def test_the_dreamer_has_presets_of_its_own(monkeypatch, env, cuda, preset):
 def test_a_presets_options_are_those_of_its_environment(preset):
     words = ("--agent", "world-models", *preset, "--env")
     for env in ("MontezumaRevenge", "disco-maze", "MiniGrid-DoorKey-6x6-v0"):
-        settings, _, sources = parsed(*words, env)
-        assert (settings.options, sources) == ({}, ["world-models"])
-        assert settings.learning.population == 32
+        settings, text, sources = parsed(*words, env)
+        assert (settings.learning.population, sources) == (32, ["world-models"])
+        assert "patience" not in text
     settings, _, _ = parsed("--config", "atari-ppo", "--env", "Pong")
-    assert settings.options["protocol"] == "sticky"
+    assert settings.options.protocol == "sticky"
 
 
 def test_the_dreamers_disagreement_has_settings_of_its_own(tmp_path):
