@@ -70,7 +70,7 @@ def test_panel_of_stages(clock):
         assert words in panel
     assert "0:33:10" not in panel  # the frames of training tell nothing
     found = {"generation": 7, "fitness": 231.5, "fitness_best": 392.64, "predict/nats": 28.75}
-    shown.update({**running, **found, "stage": 3, "stage_share": 0.0})
+    shown.update({**running, **found, "stage": 3, "stage_share": 1.0})
     panel = panel_of(shown)
     for words in ("4 of 4: control ", "generation", "7", "231.5", "392.6", "0:33:10"):
         assert words in panel

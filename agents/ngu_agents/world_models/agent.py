@@ -164,7 +164,7 @@ class WorldModelsAgent:
     def status(self) -> Figures:
         """The stage (0 to 3), and how far it is: pictures, updates of its network, generations.
 
-        `stage_share` of the stage is done; evolution has no end.
+        `stage_share` of the stage is done; evolution has no end, and it stays 1 there.
         """
         seeing, predicting = self._seeing, self._predicting
         rows = self.collection.size if self._sequences is None else self.collection.rows
@@ -175,7 +175,7 @@ class WorldModelsAgent:
             updates, share = predicting.updates, predicting.updates / self.config.predicting.updates
         return {
             "stage": STAGES.index(self.stage),
-            "stage_share": share if self.stage != "control" else 0.0,
+            "stage_share": share,
             "collected": rows * len(self._unpaid),
             "updates": updates,
             "generation": self.evolution.generation,
