@@ -43,88 +43,106 @@ from ngu_agents.loop import Progress
 from ngu_agents.tracking import MeanTracker
 
 
-class Ways:
-    """What an episode in a MultiRoom sees: means over those that ended since the last log point.
+class Places:
+    """The places that episodes visit: means over those that ended since the last log point.
+
+    Args:
+        num_envs: environments that tell the agent's row and column.
+    """
+
+    def __init__(self, num_envs: int) -> None:
+        self._visited: list[set[tuple[int, int]]] = [set() for _ in range(num_envs)]
+        self.means = MeanTracker()
+
+    def begin(self) -> None:
+        """Begin an episode everywhere."""
+        for visited in self._visited:
+            visited.clear()
+
+    def update(self, progress: Progress) -> None:
+        """Take one step of all environments."""
+        for i, visited in enumerate(self._visited):
+            if not progress.stepped[i]:
+                visited.clear()
+            visited.add(self._place(i, progress))
+            if progress.step.done[i]:
+                self.means.update(self._figures(i, progress))
+
+    def _place(self, i: int, progress: Progress) -> tuple[int, int]:
+        return int(progress.info["row"][i]), int(progress.info["column"][i])
+
+    def _figures(self, i: int, progress: Progress) -> dict[str, float]:
+        """Of an episode that has ended."""
+        return {"places": len(self._visited[i])}
+
+
+class Rooms(Places):
+    """The same in MultiRooms, with the rooms entered and whether the goal was reached.
 
     Args:
         mazes: the environments.
     """
 
     def __init__(self, mazes: Sequence[MultiRoomEnv]) -> None:
+        super().__init__(len(mazes))
         self._mazes = mazes
-        self._rooms: list[set[int]] = []
-        self._places: list[set[tuple[int, int]]] = []
-        self.means = MeanTracker()
 
-    def begin(self) -> None:
-        """Begin an episode everywhere."""
-        self._rooms = [set() for _ in self._mazes]
-        self._places = [set() for _ in self._mazes]
-        for i in range(len(self._mazes)):
-            self._look(i)
+    def _place(self, i: int, progress: Progress) -> tuple[int, int]:
+        x, y = self._mazes[i].agent_pos
+        return int(x), int(y)
 
-    def update(self, progress: Progress) -> None:
-        """Take one step of all environments."""
-        for i, done in enumerate(progress.step.done):
-            if not progress.stepped[i]:
-                self._rooms[i].clear()
-                self._places[i].clear()
-            self._look(i)
-            if done:
-                rooms, places = len(self._rooms[i]), len(self._places[i])
-                goal = float(progress.step.terminated[i])
-                self.means.update({"rooms_entered": rooms, "places": places, "goal": goal})
-
-    def _look(self, i: int) -> None:
-        maze = self._mazes[i]
-        x, y = (int(number) for number in maze.agent_pos)
-        self._places[i].add((x, y))
-        for number, room in enumerate(maze.rooms):
+    def _figures(self, i: int, progress: Progress) -> dict[str, float]:
+        entered = 0
+        for room in self._mazes[i].rooms:
             (left, top), (width, height) = room.top, room.size
-            if left < x < left + width - 1 and top < y < top + height - 1:  # a door is in neither
-                self._rooms[i].add(number)
+            entered += any(  # a door is in neither
+                left < x < left + width - 1 and top < y < top + height - 1
+                for x, y in self._visited[i]
+            )
+        goal = float(progress.step.terminated[i])
+        return super()._figures(i, progress) | {"rooms_entered": entered, "goal": goal}
 
 
 class WatchedSession(Session):
-    """A session in MultiRooms that tells how far the episodes got."""
+    """A session that tells how far the episodes got."""
 
     def __init__(self, settings: TrainSettings) -> None:
         super().__init__(settings)
-        mazes = self.envs.unwrapped
-        assert isinstance(mazes, SyncVectorEnv), f"MultiRooms step one by one, got {mazes}"
-        self._ways = Ways([cast(MultiRoomEnv, maze.unwrapped) for maze in mazes.envs])
+        envs = self.envs.unwrapped
+        if isinstance(envs, SyncVectorEnv):
+            self._places = Rooms([cast(MultiRoomEnv, maze.unwrapped) for maze in envs.envs])
+        else:
+            self._places = Places(settings.num_envs)
 
     def begin(self) -> None:
         """Begin an episode in each environment."""
         super().begin()
-        self._ways.begin()
+        self._places.begin()
 
     def __iter__(self) -> Iterator[Progress]:
         """Step for ever."""
         for progress in super().__iter__():
-            self._ways.update(progress)
+            self._places.update(progress)
             yield progress
 
     def collect(self) -> dict[str, int | float | None]:
         """All figures of a log point."""
-        return super().collect() | self._ways.means.collect()
+        return super().collect() | self._places.means.collect()
 
     def save(self, folder: Path) -> dict[str, Any]:
         """The whole state."""
-        return super().save(folder) | {"ways": self._ways.means.state_dict()}
+        return super().save(folder) | {"places": self._places.means.state_dict()}
 
     def load(self, folder: Path, state: dict[str, Any]) -> None:
         """Take back what `save` returned; new episodes begin."""
         super().load(folder, state)
-        self._ways.means.load_state_dict(state["ways"])
+        self._places.means.load_state_dict(state["places"])
 
 
 @dataclass(frozen=True)
 class Task:
     """Where agents explore."""
 
-    session: type[Session]
-    """Kind of session."""
     words: str
     """Words of ngu.train that make it."""
     replay_ratio: int
@@ -168,7 +186,6 @@ RANDOM = "random actions"
 
 TASKS = {
     "rooms": Task(
-        session=WatchedSession,
         words="--env MiniGrid-MultiRoom-N4-S5-v0",
         replay_ratio=16,
         entropy_weight=0.01,
@@ -180,7 +197,6 @@ TASKS = {
         },
     ),
     "crafter": Task(
-        session=Session,
         words="--env crafter --options.reward false",
         replay_ratio=3,
         entropy_weight=0.003,
@@ -188,6 +204,8 @@ TASKS = {
         columns={
             "score %, all episodes": ("crafter_score", 1),
             "achievements": ("achievements_per_episode", 1),
+            "places": ("places", 1),
+            "steps an episode": ("episode_length", 1),
         },
     ),
 }
@@ -247,7 +265,7 @@ def train(task: Task, agent: str, seed: int, steps: int, path: Path, console: Co
         )
         settings, text, _ = parse(words.split(), "ngu.train")
         folder = RunFolder.create(path, config=text, seed=seed)
-    session = task.session(settings)
+    session = WatchedSession(settings)
     display = Display(settings.frames, str(path), console)
     with closing(session), folder.held(), Stop() as stop, display:
         training = Training(session, folder, display)

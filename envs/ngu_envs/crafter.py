@@ -45,7 +45,8 @@ class Crafter(OwnVectorEnv):
 
     Observation: uint8 [size, size, 3], the nine by seven cells around the player and what it
     carries. Actions: 17. `info["achievements"]`, bool [E, 22]: which achievements the episode has
-    unlocked so far; `metadata["achievements"]` holds their names.
+    unlocked so far; `metadata["achievements"]` holds their names. `info["row"]` and
+    `info["column"]`, int [E]: the player's cell in the world, from the top and from the left.
 
     Args:
         num_envs: Number of environments.
@@ -79,7 +80,9 @@ class Crafter(OwnVectorEnv):
         self._ended = np.zeros(self.num_envs, bool)
 
     def _info(self) -> dict[str, Any]:
-        return {"achievements": np.array([game.unlocked() for game in self._games])}
+        row, column = np.array([game.cell for game in self._games]).T
+        unlocked = np.array([game.unlocked() for game in self._games])
+        return {"achievements": unlocked, "row": row, "column": column}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

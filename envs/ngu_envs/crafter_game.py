@@ -39,6 +39,12 @@ class CrafterGame(crafter.Env):
         unlocked: set[str] = self._unlocked or set()
         return [name in unlocked for name in ACHIEVEMENTS]
 
+    @property
+    def cell(self) -> tuple[int, int]:
+        """Row, from the top, and column, from the left, of the player's cell in the world."""
+        column, row = self._player.pos.tolist()
+        return row, column
+
     def _balance_chunk(self, chunk: Any, objs: Any) -> None:
         numbers = self._world._obj_map
         super()._balance_chunk(chunk, sorted(objs, key=lambda one: numbers[tuple(one.pos)]))

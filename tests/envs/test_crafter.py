@@ -44,6 +44,24 @@ def test_pictures_of_the_whole_world():
     assert not is_restorable(envs)
 
 
+def test_it_tells_the_cell_that_the_player_is_in():
+    envs = make("crafter", 2, 0, **SMALL)
+    _, info = envs.reset()
+    ways = {1: (0, -1), 2: (0, 1), 3: (-1, 0), 4: (1, 0)}  # left, right, up, down
+    moved = dict.fromkeys(ways, 0)
+    for action in np.random.default_rng(0).integers(1, 5, 60).tolist():
+        before = np.stack([info["row"], info["column"]], axis=1)
+        _, _, terminated, truncated, info = envs.step(np.full(2, action))
+        after = np.stack([info["row"], info["column"]], axis=1)
+        assert not (terminated | truncated).any()
+        assert after.min() >= 0
+        assert after.max() < SMALL["area"]
+        for step in (after - before).tolist():  # not into water, trees and stone
+            assert tuple(step) in ((0, 0), ways[action])
+            moved[action] += any(step)
+    assert all(moved.values())
+
+
 def test_which_creature_disappears_does_not_hang_on_memory_addresses():
     games = [CrafterGame(area=16, size=18, reward=True, length=10_000, seed=1) for _ in range(2)]
     chosen = []
