@@ -57,6 +57,8 @@ class Sequences(NamedTuple):
     reward_int: Float[Tensor, "T B"]
     terminated: Bool[Tensor, "T B"]
     first: Bool[Tensor, "T B"]
+    before: Float[Tensor, "B S"]
+    """Features of the states before them, as they were followed when they were played."""
     envs: Int[np.ndarray, " B"]
 
 
@@ -220,10 +222,11 @@ class DreamerLearner:
         """The gradients of the model's loss on a shard, and the states that were followed."""
         generator, context = self._drawing(seed), self._context
         observation, action_tm1, first = shard.observation, shard.action_tm1, shard.first
+        before = self.model.rssm.state(shard.before)
         with autocast(self._device, self._dtype):
             with torch.no_grad():
                 before = self.model.observe(
-                    observation[:context], action_tm1[:context], first[:context], None, generator
+                    observation[:context], action_tm1[:context], first[:context], before, generator
                 ).states.at(-1)
             loss, parts = self.model.loss(
                 observation[context:],
@@ -384,6 +387,7 @@ class DreamerLearner:
         return [
             Sequences(
                 *(self._tensor(column[:, first : first + size]) for column in columns),
+                before=self._tensor(batch.recurrent_state[first : first + size]),
                 envs=batch.ids[first : first + size] % self._num_envs,
             )
             for first in range(0, count, size)
