@@ -147,8 +147,6 @@ class Task:
     """Words of ngu.train that make it."""
     replay_ratio: int
     """Replayed steps for each step, of all agents that learn."""
-    entropy_weight: float
-    """Of the dreamers."""
     steps: int
     """Steps of a run."""
     columns: dict[str, tuple[str, float]]
@@ -159,9 +157,7 @@ class Task:
         """Words of ngu.train for an agent."""
         if agent == RANDOM:
             return f"{self.words} --agent random --num_envs 8"
-        words = f"{self.words} {_AGENTS[agent]} --learning.replay_ratio {self.replay_ratio}"
-        dreams = _AGENTS[agent].startswith(_DREAMER)
-        return f"{words} --learning.entropy_weight {self.entropy_weight}" if dreams else words
+        return f"{self.words} {_AGENTS[agent]} --learning.replay_ratio {self.replay_ratio}"
 
 
 # Sized for two hours of one core: the dreamers' updates have a quarter of their presets' steps,
@@ -170,7 +166,7 @@ class Task:
 _DREAMER = (
     "--agent dreamer --learning.batch_size 8 --replay.trace_length 32 --replay.period 16 "
     "--learning.starts_per_sequence 8 --learning.bonus_batch_size 128 "
-    "--learning.learning_rate 0.001 "
+    "--learning.learning_rate 0.001 --learning.entropy_weight 0.01 "
 )
 _AGENTS = {
     "imagined novelty": _DREAMER + "--bonus ngu",
@@ -188,7 +184,6 @@ TASKS = {
     "rooms": Task(
         words="--env MiniGrid-MultiRoom-N4-S5-v0",
         replay_ratio=16,
-        entropy_weight=0.01,
         steps=40_000,
         columns={
             "rooms of 6": ("rooms_entered", 1),
@@ -198,9 +193,8 @@ TASKS = {
     ),
     "crafter": Task(
         words="--env crafter --options.reward false",
-        replay_ratio=3,
-        entropy_weight=0.003,
-        steps=16_000,
+        replay_ratio=8,
+        steps=24_000,
         columns={
             "score %, all episodes": ("crafter_score", 1),
             "achievements": ("achievements_per_episode", 1),

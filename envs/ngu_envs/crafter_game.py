@@ -42,6 +42,7 @@ class CrafterGame(crafter.Env):
     @property
     def cell(self) -> tuple[int, int]:
         """Row, from the top, and column, from the left, of the player's cell in the world."""
+        assert self._player is not None, "reset comes first"
         column, row = self._player.pos.tolist()
         return row, column
 
