@@ -1,8 +1,9 @@
 """The learning side of the dreamer: a world model from the replay, behaviour from imagination.
 
-Source: Hafner et al., DreamerV3 (arXiv 2301.04104). Decided here: an intrinsic return with a critic
-and a range of its own; the range of extrinsic returns has a floor of 1 as in the paper, intrinsic
-ones, which are dense and of any scale, have none.
+Source: Hafner et al., DreamerV3 (arXiv 2301.04104). Replayed sequences begin in the states in which
+they were played, as there, but these are not written anew after an update. Decided here: an
+intrinsic return with a critic and a range of its own; the range of extrinsic returns has a floor of
+1 as in the paper, intrinsic ones, which are dense and of any scale, have none.
 
 A batch is divided into shards that threads work on side by side, each operation on one core, as PPO
 does it. Shards have a fixed size and their gradients are summed in order, so that results do not
