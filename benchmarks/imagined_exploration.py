@@ -166,7 +166,7 @@ class Task:
 _DREAMER = (
     "--agent dreamer --learning.batch_size 8 --replay.trace_length 32 --replay.period 16 "
     "--learning.starts_per_sequence 8 --learning.bonus_batch_size 128 "
-    "--learning.learning_rate 0.001 --learning.entropy_weight 0.01 "
+    "--learning.learning_rate 0.001 "
 )
 _AGENTS = {
     "imagined novelty": _DREAMER + "--bonus ngu",
