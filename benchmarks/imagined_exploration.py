@@ -161,8 +161,8 @@ class Task:
 
 
 # Sized for two hours of one core: the dreamers' updates have a quarter of their presets' steps,
-# and there are fewer. All agents replay as many steps for each that they take. With DreamerV3's
-# entropy weight or less random actions, policies are fixed before models or values know anything.
+# and there are fewer. All agents replay as many steps for each that they take. With fewer random
+# actions Never Give Up's policies are fixed before their values know anything.
 _DREAMER = (
     "--agent dreamer --learning.batch_size 8 --replay.trace_length 32 --replay.period 16 "
     "--learning.starts_per_sequence 8 --learning.bonus_batch_size 128 "
