@@ -66,7 +66,7 @@ def test_an_atari_preset_has_room_for_the_sequences_that_it_waits_for(name):
         observation_dtype=np.uint8,
         action_shape=(),
         action_dtype=np.int64,
-        recurrent_shape=(2, settings.learning.hidden),
+        recurrent_size=settings.learning.hidden,
         stack=4,
     )
     assert ring_periods(settings.replay, layout) > 0

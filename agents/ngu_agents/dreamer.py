@@ -140,7 +140,7 @@ class DreamerAgent:
             replay,
             num_envs=num_envs,
             observation_space=observation_space,
-            recurrent_shape=(features,),
+            recurrent_size=0,
             generator=seeds.numpy("replay"),
             action_shape=self.model.actions.shape,
             action_dtype=action_space.dtype or np.int64,
@@ -169,7 +169,7 @@ class DreamerAgent:
     def act(self) -> np.ndarray:
         """Actions [E, ...] for the last observations."""
         with self.stopwatch("inference"):
-            self._first, self._before = self.actor.first, self.actor.features
+            self._first = self.actor.first
             return self.actor.act(self._observation)
 
     def observe(self, step: Step) -> Figures:
@@ -185,7 +185,6 @@ class DreamerAgent:
                 )
         none = np.zeros(len(stepped), dtype=np.int16)
         with self.stopwatch("replay"):
-            wanted = self.replay.wants_recurrent_state
             self.replay.add(
                 observation=self._observation,
                 first=self._first,
@@ -196,7 +195,6 @@ class DreamerAgent:
                 reward_int=self._reward_int,
                 terminated=step.terminated,
                 truncated=step.truncated,
-                recurrent_state=self._before.numpy(force=True) if wanted else None,
             )
         self.actor.begin(self._done)
         if self.replay.ready:

@@ -1,9 +1,8 @@
 """The learning side of the dreamer: a world model from the replay, behaviour from imagination.
 
-Source: Hafner et al., DreamerV3 (arXiv 2301.04104). Replayed sequences begin in the states in which
-they were played, as there, but these are not written anew after an update. Decided here: an
-intrinsic return with a critic and a range of its own; the range of extrinsic returns has a floor of
-1 as in the paper, intrinsic ones, which are dense and of any scale, have none.
+Source: Hafner et al., DreamerV3 (arXiv 2301.04104). Decided here: an intrinsic return with a critic
+and a range of its own; the range of extrinsic returns has a floor of 1 as in the paper, intrinsic
+ones, which are dense and of any scale, have none.
 
 A batch is divided into shards that threads work on side by side, each operation on one core, as PPO
 does it. Shards have a fixed size and their gradients are summed in order, so that results do not
@@ -58,8 +57,6 @@ class Sequences(NamedTuple):
     reward_int: Float[Tensor, "T B"]
     terminated: Bool[Tensor, "T B"]
     first: Bool[Tensor, "T B"]
-    before: Float[Tensor, "B S"]
-    """Features of the states before them, as they were followed when they were played."""
     envs: Int[np.ndarray, " B"]
 
 
@@ -223,11 +220,10 @@ class DreamerLearner:
         """The gradients of the model's loss on a shard, and the states that were followed."""
         generator, context = self._drawing(seed), self._context
         observation, action_tm1, first = shard.observation, shard.action_tm1, shard.first
-        before = self.model.rssm.state(shard.before)
         with autocast(self._device, self._dtype):
             with torch.no_grad():
                 before = self.model.observe(
-                    observation[:context], action_tm1[:context], first[:context], before, generator
+                    observation[:context], action_tm1[:context], first[:context], None, generator
                 ).states.at(-1)
             loss, parts = self.model.loss(
                 observation[context:],
@@ -388,7 +384,6 @@ class DreamerLearner:
         return [
             Sequences(
                 *(self._tensor(column[:, first : first + size]) for column in columns),
-                before=self._tensor(batch.recurrent_state[first : first + size]),
                 envs=batch.ids[first : first + size] % self._num_envs,
             )
             for first in range(0, count, size)

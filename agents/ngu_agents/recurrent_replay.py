@@ -101,7 +101,7 @@ class RecurrentReplayAgent:
             replay,
             num_envs=num_envs,
             observation_space=observation_space,
-            recurrent_shape=(2, config.hidden),
+            recurrent_size=config.hidden,
             generator=seeds.numpy("replay"),
             stack=stack,
             stack_padding="zero",

@@ -4,7 +4,7 @@ Sources: Kapturowski et al., "R2D2" (ICLR 2019): overlapping sequences with the 
 of their first step, priorities of sequences; Schaul et al., https://arxiv.org/abs/1511.05952:
 drawing in proportion to priorities, importance weights.
 
-Shapes: B sequences, T steps, E environments, H numbers of a recurrent state or of its parts.
+Shapes: B sequences, T steps, E environments, H recurrent units.
 
 Slot t of the ring holds, for each environment, the observation x_t, whether it is an episode's
 first, the action a_t with its behaviour probability and policy, and what a_t brought: rewards,
@@ -43,7 +43,7 @@ class SequenceReplay:
         config: Settings.
         num_envs: Environments E, which step together.
         observation_space: Of one environment; observations are stored in its type.
-        recurrent_shape: Of one environment's recurrent state, (2, H) for an LSTM; (0,) stores none.
+        recurrent_size: H; 0 stores no recurrent state.
         generator: Draws the sequences; owned by the replay from here on.
         action_shape: Of one environment's action.
         action_dtype: Type in which actions are stored.
@@ -62,7 +62,7 @@ class SequenceReplay:
         *,
         num_envs: int,
         observation_space: gymnasium.Space[Any],
-        recurrent_shape: tuple[int, ...],
+        recurrent_size: int,
         generator: np.random.Generator,
         action_shape: tuple[int, ...] = (),
         action_dtype: DTypeLike = np.int64,
@@ -80,7 +80,7 @@ class SequenceReplay:
             observation_dtype=observation_space.dtype,
             action_shape=action_shape,
             action_dtype=action_dtype,
-            recurrent_shape=recurrent_shape,
+            recurrent_size=recurrent_size,
             stack=stack,
             stack_padding=stack_padding,
         )
@@ -93,7 +93,7 @@ class SequenceReplay:
             name: np.empty((self._length, num_envs, *shape), dtype)
             for name, (shape, dtype) in self.layout.columns().items()
         }
-        self._recurrent = np.empty((self._periods, num_envs, *recurrent_shape), np.float32)
+        self._recurrent = np.empty((self._periods, num_envs, 2, recurrent_size), np.float32)
         self._files = SegmentFiles(self._columns, self._recurrent, config.period)
         self._clear()
 
@@ -136,7 +136,7 @@ class SequenceReplay:
     def wants_recurrent_state(self) -> bool:
         """Whether the next slot starts sequences, whose recurrent state `add` then needs."""
         starts = self._slots_written % self.config.period == 0
-        return self.layout.recurrent_shape[-1] > 0 and starts
+        return self.layout.recurrent_size > 0 and starts
 
     def add(
         self,
@@ -165,8 +165,8 @@ class SequenceReplay:
             terminated: Where a_t ended the episode for good, [E].
             truncated: Where a_t was the last before a limit, [E].
             policy: Index of the policy that took a_t, [E].
-            recurrent_state: Before x_t, [..., E, H], an LSTM's h and c along the first axis; needed
-                when `wants_recurrent_state`, else not looked at.
+            recurrent_state: h and c before x_t, [2, E, H]; needed when `wants_recurrent_state`,
+                else not looked at.
 
         Raises:
             ValueError: If a shape is wrong, a number is not finite, a needed recurrent state is
@@ -196,7 +196,7 @@ class SequenceReplay:
         for name, value in slot.items():
             self._columns[name][row] = value
         if recurrent_state is not None and self.wants_recurrent_state:
-            self._recurrent[row // self.config.period] = np.moveaxis(recurrent_state, -2, 0)
+            self._recurrent[row // self.config.period] = recurrent_state.swapaxes(0, 1)
         self._slots_written = t + 1
 
         if self._index.end * self.config.period + self.config.unroll_length == t:
@@ -244,9 +244,7 @@ class SequenceReplay:
             # What leads to a first observation is a reset, or the step at which a program was
             # stopped and restarted; of the latter only a termination is known.
             valid=~first[1:] | step["terminated"],
-            recurrent_state=np.moveaxis(
-                self._recurrent[numbers % self._periods, envs], 0, -2
-            ).copy(),
+            recurrent_state=self._recurrent[numbers % self._periods, envs].swapaxes(0, 1).copy(),
             ids=ids,
             importance_weight=importance_weight,
             demonstrated=np.zeros(batch_size, dtype=bool),

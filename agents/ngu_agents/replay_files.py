@@ -25,14 +25,14 @@ class SegmentFiles:
 
     Args:
         columns: The ring's arrays [L, E, ...] by name, read and written in place.
-        recurrent: Recurrent states [L / period, E, ...] of the slots that are multiples of it.
+        recurrent: Recurrent states [L / period, E, 2, H] of the slots that are multiples of it.
         period: Slots from one recurrent state to the next.
     """
 
     def __init__(
         self,
         columns: dict[str, np.ndarray],
-        recurrent: Float[np.ndarray, "periods E ..."],
+        recurrent: Float[np.ndarray, "L E 2 H"],
         period: int,
     ) -> None:
         self._columns = columns

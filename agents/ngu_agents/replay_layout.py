@@ -3,7 +3,6 @@
 A slot is one step of all environments at once. Nothing here allocates.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -74,8 +73,8 @@ class ReplayLayout:
     """Shape of one environment's action; () for a discrete one."""
     action_dtype: DTypeLike
     """Type of the actions."""
-    recurrent_shape: tuple[int, ...]
-    """Shape of one environment's recurrent state, (2, H) for an LSTM; (0,) stores none."""
+    recurrent_size: int
+    """H: units of the recurrent network; 0 stores no recurrent state."""
     stack: int = 1
     """Frames stacked along an observation's first axis, newest last; each is stored once."""
     stack_padding: Literal["repeat", "zero"] = "repeat"
@@ -85,11 +84,8 @@ class ReplayLayout:
         """Checks that the parts agree."""
         if self.num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {self.num_envs}")
-        if not self.recurrent_shape or min(self.recurrent_shape) < 0:
-            raise ValueError(
-                "recurrent_shape must have at least one axis, and no size below 0, got "
-                f"{self.recurrent_shape}"
-            )
+        if self.recurrent_size < 0:
+            raise ValueError(f"recurrent_size must be at least 0, got {self.recurrent_size}")
         if self.stack < 1:
             raise ValueError(f"stack must be at least 1, got {self.stack}")
         if self.stack > 1 and self.observation_shape[:1] != (self.stack,):
@@ -148,9 +144,9 @@ class ReplayLayout:
         """Checks a recurrent state that is needed.
 
         Raises:
-            ValueError: If it is missing or not [..., E, H].
+            ValueError: If it is missing or not [2, E, H].
         """
-        expected = (*self.recurrent_shape[:-1], self.num_envs, self.recurrent_shape[-1])
+        expected = (2, self.num_envs, self.recurrent_size)
         if recurrent_state is None:
             raise ValueError(
                 f"recurrent_state of shape {expected} must be given in a slot where sequences "
@@ -192,7 +188,7 @@ class ReplayLayout:
         }
         return {
             "num_envs": self.num_envs,
-            "recurrent_size": self.recurrent_shape[-1],
+            "recurrent_size": self.recurrent_size,
             "stack": self.stack,
             "stack_padding": self.stack_padding,
             "period": config.period,
@@ -212,8 +208,7 @@ class ReplayLayout:
 
     def period_nbytes(self, period: int) -> int:
         """Bytes of `period` slots with the recurrent states of the sequences that start there."""
-        recurrent = math.prod(self.recurrent_shape) * np.dtype(np.float32).itemsize
-        return period * self.slot_nbytes() + self.num_envs * recurrent
+        return period * self.slot_nbytes() + self.num_envs * 2 * self.recurrent_size * 4
 
 
 def ring_periods(config: ReplayConfig, layout: ReplayLayout) -> int:

@@ -1,6 +1,6 @@
 """What the replay hands out: arrays, sequences time-major, ready for `torch.from_numpy`.
 
-Shapes: B sequences, T steps (burn-in included), H numbers of a recurrent state or of its parts.
+Shapes: B sequences, T steps (burn-in included), H recurrent units.
 """
 
 from collections.abc import Sequence
@@ -45,8 +45,8 @@ class SequenceBatch:
     """The intrinsic reward that came with x_t, 0 at first observations."""
     policy: Int[np.ndarray, "T+1 B"]
     """The policy that acted on x_t; it may change where an episode begins."""
-    recurrent_state: Float[np.ndarray, "*parts B H"]
-    """State of the recurrent network before x_0, an LSTM's h and c along the first axis."""
+    recurrent_state: Float[np.ndarray, "2 B H"]
+    """State of the recurrent network (h and c) before x_0."""
     ids: Int[np.ndarray, " B"]
     """Names of the sequences, for `update_priorities`."""
     importance_weight: Float[np.ndarray, " B"]

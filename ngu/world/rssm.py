@@ -156,11 +156,6 @@ class RSSM(nn.Module):
         """The state as one vector, for networks that read it."""
         return torch.cat((state.deterministic, state.stochastic), dim=-1)
 
-    def state(self, features: Float[Tensor, "*batch features"]) -> State:
-        """The state that `features` made that vector of."""
-        size = self.config.deterministic_size
-        return State(features[..., :size], features[..., size:])
-
     def observe(
         self,
         embedded: Float[Tensor, "T B F"],

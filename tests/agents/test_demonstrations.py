@@ -40,7 +40,7 @@ def own_replay(steps=60):
         CONFIG,
         num_envs=3,
         observation_space=envs.single_observation_space,
-        recurrent_shape=(2, 4),
+        recurrent_size=4,
         generator=np.random.default_rng(0),
     )
     observation, _ = envs.reset()

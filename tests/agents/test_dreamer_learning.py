@@ -18,10 +18,7 @@ from tests.small_dreamers import (
     CONFIG,
     LAST,
     REPLAY,
-    make_agent,
-    make_envs,
     same,
-    start,
 )
 
 
@@ -145,29 +142,6 @@ def batch_where(agent: DreamerAgent, condition) -> Any:
         if condition(batch):
             return batch
     raise AssertionError
-
-
-def test_replayed_sequences_go_on_from_the_states_of_play():
-    envs, played = make_envs(), []
-    agent = make_agent(envs, config=dataclasses.replace(CONFIG, replay_ratio=1e-6))
-    loop = start(agent, envs)
-    played.append(agent.actor.features)
-    for _ in zip(range(60), loop, strict=False):
-        played.append(agent.actor.features)
-    agent.close()
-    batch = agent.replay.sample(40)
-    numbers, columns = np.divmod(batch.ids, 2)
-    before = torch.stack(played)[numbers * REPLAY.period, columns]
-    same(torch.from_numpy(batch.recurrent_state), before)
-    other = dataclasses.replace(batch, recurrent_state=batch.recurrent_state + 1.0)
-    states = [
-        torch.cat([agent.learner.learn_model(x, 5).features for x in agent.learner.shards(y)], 1)
-        for y in (batch, other)
-    ]
-    changed = (states[0] != states[1]).any(-1)[0]
-    assert changed.tolist() == (~batch.first[0]).tolist()
-    assert changed.any()
-    assert not changed.all()
 
 
 def test_what_was_before_an_episode_has_no_influence(make_dreamer):

@@ -88,7 +88,7 @@ class World:
             config,
             num_envs=self.num_envs,
             observation_space=self.space(),
-            recurrent_shape=(2, HIDDEN),
+            recurrent_size=HIDDEN,
             generator=np.random.default_rng(seed),
             action_shape=self.action_shape,
             stack=self.stack,
@@ -311,7 +311,7 @@ def test_memory_is_that_of_the_frames():
         config,
         num_envs=16,
         observation_space=space,
-        recurrent_shape=(2, 512),
+        recurrent_size=512,
         generator=np.random.default_rng(0),
         stack=4,
     )
@@ -322,7 +322,7 @@ def test_memory_is_that_of_the_frames():
 
 
 def layout(num_envs=4):
-    return ReplayLayout(num_envs, (84, 84), np.uint8, (), np.int64, (2, 512))
+    return ReplayLayout(num_envs, (84, 84), np.uint8, (), np.int64, 512)
 
 
 def test_the_smaller_limit_holds():
@@ -340,7 +340,7 @@ def test_too_little_memory_is_an_error(monkeypatch):
             ReplayConfig(capacity_gb=0.25, min_sequences=1),
             num_envs=4,
             observation_space=gymnasium.spaces.Box(0, 255, (84, 84), np.uint8),
-            recurrent_shape=(2, 512),
+            recurrent_size=512,
             generator=np.random.default_rng(0),
         )
 
@@ -438,7 +438,7 @@ def test_bad_calls():
             CONFIG,
             num_envs=1,
             observation_space=gymnasium.spaces.Dict(),
-            recurrent_shape=(2, 1),
+            recurrent_size=1,
             generator=np.random.default_rng(0),
         )
 
