@@ -31,11 +31,11 @@ def main() -> None:
     picture = Figure(
         figsize=(7 if len(figures) == 1 else 5 * len(figures), 4), layout="constrained"
     )
+    colours: dict[str, str] = {}
     for axes, figure in zip(np.atleast_1d(picture.subplots(1, len(figures))), figures, strict=True):
-        colours: dict[str, str] = {}
         for path in known.runs:
             frames, values, kind, seed, hours = _curve(path, figure, known.smooth)
-            label = kind if kind not in colours else None
+            label = None if kind in colours else kind
             colour = colours.setdefault(kind, f"C{len(colours)}")
             axes.plot(frames, values, label=label, color=colour, alpha=0.8)
             multiple = f", {values[-1] / known.multiple_of:.2f} x" if known.multiple_of else ""
@@ -46,8 +46,8 @@ def main() -> None:
         axes.set_xlabel("frames")
         axes.set_ylabel(figure.replace("_", " "))
         axes.set_ylim(bottom=0)
-        axes.legend()
         axes.grid(alpha=0.3)
+    picture.legend(loc="outside lower center", ncols=min(3, len(colours)))
     known.picture.parent.mkdir(parents=True, exist_ok=True)
     picture.savefig(known.picture, dpi=150)
 
