@@ -17,6 +17,7 @@ from ngu_agents.dreamer_config import DreamerConfig, LatentDisagreementConfig
 from ngu_agents.latent_memory import AsGiven, latent_space
 from ngu_agents.loop import Loop
 from ngu_agents.replay_layout import ReplayConfig
+from tests.corridor import Corridor
 
 CONFIG = DreamerConfig(
     WorldModelConfig(
@@ -34,29 +35,11 @@ LAST = 3
 BONUSES = ["ngu", "latents", "novelty_head", "disagreement", "rnd", "none"]
 
 
-class Corridor(gymnasium.Env):
-    """Walk right from 0 to 3: the last cell terminates with reward 1; 5 steps truncate."""
-
-    observation_space = Box(0, LAST, (1,), np.float32)
+class ShortCorridor(Corridor):
+    """Its last cell is 3, and 5 steps truncate."""
 
     def __init__(self, action_space: gymnasium.Space[Any] | None = None) -> None:
-        self.action_space = action_space or Discrete(2, start=1)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.cell = self.steps = 0
-        return self._observation(), {}
-
-    def step(self, action):
-        assert self.action_space.contains(action), action
-        right = action == 2 if isinstance(self.action_space, Discrete) else action[0] > 0
-        self.cell = max(0, self.cell + (1 if right else -1))
-        self.steps += 1
-        terminated = self.cell == LAST
-        return self._observation(), float(terminated), terminated, self.steps == 5, {}
-
-    def _observation(self):
-        return np.array([self.cell], np.float32)
+        super().__init__(action_space, last=LAST, limit=5)
 
 
 class Bandit(gymnasium.Env):
@@ -91,7 +74,7 @@ class Frames(gymnasium.Env):
         return np.full((16, 16), 1 + self.steps, np.uint8), 0.0, self.steps == 6, False, {}
 
 
-def make_envs(num_envs: int = 2, kind: Any = Corridor) -> SyncVectorEnv:
+def make_envs(num_envs: int = 2, kind: Any = ShortCorridor) -> SyncVectorEnv:
     envs = SyncVectorEnv([kind] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
     envs.reset(seed=0)  # what comes without a seed goes on from here
     return envs

@@ -1,9 +1,9 @@
-"""What the tests of several agents share."""
+"""Dreamers, for the tests of the agent and of its learning."""
 
 import pytest
 
 from ngu_agents.dreamer import DreamerAgent
-from tests.small_dreamers import Corridor, make_agent, make_envs, run, start
+from tests.small_dreamers import ShortCorridor, make_agent, make_envs, run, start
 
 
 @pytest.fixture
@@ -11,7 +11,7 @@ def make_dreamer():
     """Makes agents that have collected steps and not learned; closes them."""
     agents = []
 
-    def make(bonus="none", *, steps=60, kind=Corridor, **settings) -> DreamerAgent:
+    def make(bonus="none", *, steps=60, kind=ShortCorridor, **settings) -> DreamerAgent:
         envs = make_envs(kind=kind)
         agent = make_agent(envs, bonus, **settings)
         agents.append(agent)

@@ -25,8 +25,8 @@ from tests.small_dreamers import (
     CONFIG,
     REPLAY,
     Bandit,
-    Corridor,
     Frames,
+    ShortCorridor,
     make_agent,
     make_envs,
     run,
@@ -133,7 +133,7 @@ def test_each_bonus_runs_and_pays_imagined_states(bonus):
 @pytest.mark.parametrize("space", [Box(-0.5, 0.5, (2,)), MultiDiscrete([2, 3], start=[0, 1])])
 @pytest.mark.parametrize("bonus", ["ngu", "latents", "disagreement"])
 def test_each_kind_of_action_is_played_and_dreamt_of(space, bonus):
-    envs = make_envs(kind=lambda: Corridor(space))
+    envs = make_envs(kind=lambda: ShortCorridor(space))
     agent = make_agent(envs, bonus)
     # The environment itself asserts that its actions are inside the space.
     rows = run(start(agent, envs), 36)

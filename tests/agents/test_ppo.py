@@ -20,34 +20,10 @@ from ngu_agents.base import Agent
 from ngu_agents.loop import Loop
 from ngu_agents.ppo import PPOAgent
 from ngu_agents.ppo_config import PPOConfig
+from tests.corridor import Corridor
 
 CONFIG = PPOConfig(rollout_length=8, epochs=2, minibatches=3, features=8, hidden=16)
 RECURRENT = dataclasses.replace(CONFIG, recurrent=True)
-
-
-class Corridor(gymnasium.Env):
-    """Walk right from 0 to 5: the last cell terminates with reward 1; 7 steps truncate."""
-
-    observation_space = Box(0, 5, (1,), np.float32)
-
-    def __init__(self, action_space: gymnasium.Space[Any] | None = None) -> None:
-        self.action_space = action_space or Discrete(2, start=1)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.cell = self.steps = 0
-        return self._observation(), {}
-
-    def step(self, action):
-        assert self.action_space.contains(action), action
-        right = action == 2 if isinstance(self.action_space, Discrete) else action[0] > 0
-        self.cell = max(0, self.cell + (1 if right else -1))
-        self.steps += 1
-        terminated = self.cell == 5
-        return self._observation(), float(terminated), terminated, self.steps == 7, {}
-
-    def _observation(self):
-        return np.array([self.cell], np.float32)
 
 
 class Cue(gymnasium.Env):

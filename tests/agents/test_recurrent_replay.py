@@ -17,6 +17,7 @@ from ngu_agents.config import RecurrentReplayConfig
 from ngu_agents.loop import Loop
 from ngu_agents.recurrent_replay import RecurrentReplayAgent
 from ngu_agents.replay_layout import ReplayConfig
+from tests.corridor import Corridor
 
 LEARNING = RecurrentReplayConfig(
     num_policies=3, features=8, hidden=8, batch_size=2, bonus_batch_size=4, target_period=2
@@ -24,28 +25,6 @@ LEARNING = RecurrentReplayConfig(
 REPLAY = ReplayConfig(
     capacity_steps=400, trace_length=6, period=3, burn_in=2, min_sequences=6, capacity_gb=None
 )
-
-
-class Corridor(gymnasium.Env):
-    """Walk right from 0 to 5: the last cell terminates with reward 1; 7 steps truncate."""
-
-    observation_space = gymnasium.spaces.Box(0, 5, (1,), np.float32)
-    action_space = gymnasium.spaces.Discrete(2, start=1)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.cell = self.steps = 0
-        return self._observation(), {}
-
-    def step(self, action):
-        assert self.action_space.contains(action), action
-        self.cell = max(0, self.cell + (1 if action == 2 else -1))
-        self.steps += 1
-        terminated = self.cell == 5
-        return self._observation(), float(terminated), terminated, self.steps == 7, {}
-
-    def _observation(self):
-        return np.array([self.cell], np.float32)
 
 
 def make_envs(num_envs: int = 2) -> SyncVectorEnv:
