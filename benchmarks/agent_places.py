@@ -50,7 +50,7 @@ def main() -> None:
 def _walk(name: str, steps: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Places and memories where the agent was seen, and in what share of trials."""
     envs = make(name, _NUM_ENVS, 0)
-    trials = Trials(envs, every=4, areas=16, seed=0)
+    trials = Trials(envs, every=4, seed=0)
     agent = ArchiveAgent(envs.single_action_space, _NUM_ENVS, repeat_probability=0.95, seed=0)
     _, info = envs.reset(seed=0)
     ram, lives = info["ram"], info["lives"]

@@ -105,6 +105,10 @@ class Archive:
         """The best state of a cell."""
         return Reached(*(self._columns[name][cell].item() for name in Reached._fields))
 
+    def positions(self, cells: Int[np.ndarray, " K"]) -> Float32[np.ndarray, "K 2"]:
+        """Where the agents are in the best states of these cells, where embeddings end in that."""
+        return self._embeddings[cells, -2:]
+
     def improves(self, name: bytes, score: float, length: int) -> bool:
         """Whether a state so reached is better than its cell's, or its cell a new one."""
         cell = self.find(name, score, length)

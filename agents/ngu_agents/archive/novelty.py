@@ -14,6 +14,7 @@ from jaxtyping import Float32, Float64, Int
 
 from ngu.novelty.kernel import kernel, normalised_distances
 from ngu.seeding import generator_state, set_generator_state
+from ngu_agents.archive.bearings import on_screens
 
 _SAMPLE = 4096
 # Algorithm 1's epsilon, but a cluster that is a whole place (on Montezuma's Revenge two states of a
@@ -22,6 +23,8 @@ _EPSILON, _CLUSTER_DISTANCE, _PSEUDO_COUNT = 1e-3, 0.1, 1.0
 # What the distance of two agents' places counts beside that of their pictures. At more than this
 # each new score makes every place of known rooms new again.
 _PLACE_WEIGHT = 1 / 3
+# And what it counts that two agents are on different screens.
+_SCREEN_WEIGHT = 1.0
 # Cells whose distances are computed at a time: they stay in the cache.
 _ROWS = 128
 # All is computed anew when there are so many times more visits.
@@ -121,7 +124,8 @@ class Visited:
 
     def __init__(self, known: Known, place_size: int = 0) -> None:
         self.known = known
-        embeddings = known.embeddings
+        self._place_size = place_size
+        embeddings, self._screens = self._on_screens(known)
         picture_size = embeddings.shape[1] - place_size
         self._mean = 0.0
         self._scale = np.ones(embeddings.shape[1], np.float32)
@@ -132,6 +136,15 @@ class Visited:
             if mean > 0:
                 self._scale[part] = np.sqrt(weight / mean)
                 self._mean += weight
+        self._embeddings = torch.from_numpy(embeddings * self._scale)
+
+    def _on_screens(self, known: Known) -> tuple[np.ndarray, torch.Tensor]:
+        """Embeddings with places on the screen [N, D], and numbers of the screens [N]."""
+        if not self._place_size:
+            return known.embeddings, torch.zeros(len(known.scores), dtype=torch.int64)
+        embeddings = known.embeddings.copy()
+        embeddings[:, -2:], screens = on_screens(embeddings[:, -2:])
+        return embeddings, torch.from_numpy(screens)
 
     def near(self, cells: Known) -> Float64[np.ndarray, " N"]:
         """How many visits are near each of N cells: the sum of the kernel K.
@@ -150,12 +163,14 @@ class Visited:
         """
         of_visits, of_cells = torch.from_numpy(self.known.scores), torch.from_numpy(cells.scores)
         visited_in, reached_in = (torch.from_numpy(known.slices) for known in (self.known, cells))
-        visited = torch.from_numpy(self.known.embeddings * self._scale)
-        embeddings = cells.embeddings * self._scale
+        embeddings, screens = self._on_screens(cells)
+        embeddings = torch.from_numpy(embeddings * self._scale)
         found = np.empty(len(embeddings))
         for first in range(0, len(embeddings), _ROWS):
             part = slice(first, first + _ROWS)
-            squared = torch.cdist(torch.from_numpy(embeddings[part]), visited).square_()
+            squared = torch.cdist(embeddings[part], self._embeddings).square_()
+            if self._place_size:
+                squared[screens[part, None] != self._screens] += _SCREEN_WEIGHT
             squared[of_visits < of_cells[part, None]] = torch.inf
             squared[visited_in > reached_in[part, None]] = torch.inf
             normalised = normalised_distances(squared, self._mean)

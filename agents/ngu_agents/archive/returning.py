@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.spaces import Discrete
 from gymnasium.vector import VectorEnv, VectorWrapper
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool
 
 from ngu.seeding import Seeds, generator_state, set_generator_state
 from ngu.spaces import ObservationSpec
 from ngu_agents.archive.archive import Archive
+from ngu_agents.archive.bearings import Bearings
 from ngu_agents.archive.cells import Cells, DownscaledCells
 from ngu_agents.archive.clock import Reached
 from ngu_agents.archive.config import ReturningConfig
@@ -76,9 +77,8 @@ class ReturningEnvs(VectorWrapper):
         self._trials: Trials | None = None
         image = ObservationSpec(envs.single_observation_space).kind == "image"
         if config.cells == "controlled" and image:
-            self._trials = Trials(
-                envs, every=config.trial_steps, areas=config.place_areas, seed=seed
-            )
+            self._trials = Trials(envs, every=config.trial_steps, seed=seed)
+        self._bearings = Bearings(envs.num_envs, areas=config.place_areas)
         in_steps = config.nearness == "steps"
         self._passed = Passed(envs.num_envs, seed) if in_steps else None
         self.archive = Archive(
@@ -101,6 +101,7 @@ class ReturningEnvs(VectorWrapper):
         self._cell = np.zeros(num_envs, dtype=np.int64)
         self._node = np.zeros(num_envs, dtype=np.int64)
         self._lives = np.zeros(num_envs, dtype=np.int64)
+        self._beginnings = np.full((num_envs, 2), 0.5, np.float32)
         self._actions = [bytearray() for _ in range(num_envs)]
         space = envs.observation_space
         self._observation = np.zeros(space.shape or (), space.dtype)
@@ -119,6 +120,9 @@ class ReturningEnvs(VectorWrapper):
         for values in (self._score, self._length, self._explored, self._over, self._anew):
             values[:] = 0
         self._lives[:] = info.get("lives", 0)
+        if self._trials:
+            self._beginnings[:] = self._trials.beginnings()
+            self._bearings.go_back(everywhere, self._beginnings)
         self._cell[:] = -1
         if self._passed:
             self._passed.forget(everywhere)
@@ -137,8 +141,9 @@ class ReturningEnvs(VectorWrapper):
         died = terminated | truncated | hurt
         if self._trials and trial:
             # Only now is it known where the agent was before this step.
-            places, seen = self._trials.compare(trial, observation, exploring & ~died)
-            self._remember(self._observation, seen, places, trial.snapshots)
+            controlled = self._trials.compare(trial, observation, exploring & ~died)
+            self._bearings.follow(controlled)
+            self._remember(self._observation, controlled.seen, trial.snapshots)
         self._score += np.where(exploring, reward, 0.0)
         self._length += exploring
         self._explored += exploring
@@ -186,6 +191,10 @@ class ReturningEnvs(VectorWrapper):
             info[name][rows] = values
         self._score[rows], self._length[rows], self._node[rows] = np.array(ways).T
         self._cell[rows] = np.where(anew, -1, cells)
+        if self._trials:
+            positions = self.archive.positions(cells)
+            positions[anew] = self._beginnings[rows[anew] % len(roots)]
+            self._bearings.go_back(where, positions)
         self._explored[rows] = 0
         if self._passed:
             self._passed.forget(where)
@@ -202,7 +211,6 @@ class ReturningEnvs(VectorWrapper):
         self,
         observation: np.ndarray,
         where: Bool[np.ndarray, " E"],
-        places: Float32[np.ndarray, "E 2"] | None = None,
         snapshots: list[bytes] | None = None,
     ) -> None:
         """Take the states in ``where`` into the archive where they improve it; count visits.
@@ -215,8 +223,7 @@ class ReturningEnvs(VectorWrapper):
         """
         named = self._cells(observation, where)
         if self._trials:
-            middle = np.full((self.num_envs, 2), 0.5, np.float32)
-            named = self._trials.placed(named, middle if places is None else places)
+            named = self._bearings.placed(named)
         names, embeddings = named
         archive = self.archive
         if self._passed:
@@ -316,6 +323,8 @@ class ReturningEnvs(VectorWrapper):
             "cell": self._cell,
             "node": self._node,
             "lives": self._lives,
+            "positions": self._bearings.positions,
+            "beginnings": self._beginnings,
             "observation": self._observation,
         }
 

@@ -17,10 +17,12 @@ from jaxtyping import Bool, Float32, Shaped
 
 from ngu.seeding import Seeds, generator_state, set_generator_state
 from ngu.spaces import ObservationSpec
-from ngu_agents.archive.cells import Named, last_channel
+from ngu_agents.archive.cells import last_channel
 
 # A larger share of the picture differs only where one of the actions led to another place.
 _LARGEST_SHARE = 1 / 8
+_LARGEST_SPREAD = 1 / 8
+_STEPS_FROM_BEGINNING, _TRIALS_AT_BEGINNING = 8, 8
 
 
 class Snapshots(Protocol):
@@ -63,8 +65,13 @@ def controlled(
     seen = (counts > 0) & (counts <= _LARGEST_SHARE * differ[0].size)
     places = np.full((len(differ), 2), 0.5, np.float32)
     for axis, along in enumerate((differ.sum(2), differ.sum(1))):
-        median = (2 * along.cumsum(1) >= counts[:, None]).argmax(1)
-        places[seen, axis] = ((median + 0.5) / along.shape[1])[seen]
+        sums, length = along.cumsum(1), along.shape[1]
+        first, median, last = (
+            (sums >= share * counts[:, None]).argmax(1) for share in (0.25, 0.5, 0.75)
+        )
+        seen &= last - first <= _LARGEST_SPREAD * length
+        places[:, axis] = (median + 0.5) / length
+    places[~seen] = 0.5
     return Controlled(places, seen)
 
 
@@ -85,14 +92,13 @@ class Trials:
     Args:
         envs: E environments of images that can go back, with Discrete actions.
         every: steps between two trials.
-        areas: rows and columns of areas; places in the same one are the same cell.
         seed: of the actions tried.
 
     Raises:
         ValueError: there is no other action.
     """
 
-    def __init__(self, envs: VectorEnv, *, every: int, areas: int, seed: int) -> None:
+    def __init__(self, envs: VectorEnv, *, every: int, seed: int) -> None:
         self._envs = envs
         # Environments that can go back have these methods, which gymnasium's type does not tell.
         self._returning_envs: Snapshots = envs  # pyright: ignore[reportAttributeAccessIssue]
@@ -102,7 +108,7 @@ class Trials:
             raise ValueError(f"another action can be tried of 2 actions or more, got {space}")
         self._first, self._actions = int(space.start), int(space.n)
         self._channel_axis = ObservationSpec(envs.single_observation_space).channel_axis
-        self._every, self._areas = every, areas
+        self._every = every
         self._generator = Seeds(seed).numpy("archive trials")
         self._steps = 0
 
@@ -131,6 +137,33 @@ class Trials:
         self._returning_envs.restore(where, taken)
         return Trial(snapshots, pictures, lived)
 
+    def beginnings(self) -> Float32[np.ndarray, "E 2"]:
+        """Where the agents are now, in the middle of the picture where nothing shows it.
+
+        Two actions are taken for some steps each, and taken back: the first one may change nothing.
+        """
+        everywhere = np.ones(self._envs.num_envs, dtype=bool)
+        taken = self._returning_envs.snapshots(everywhere)
+        found = np.full((len(everywhere), 2), 0.5, np.float32)
+        missing = everywhere.copy()
+        for _ in range(_TRIALS_AT_BEGINNING):
+            ways = [self._held(taken) for _ in range(2)]
+            for pictures, others in zip(*ways, strict=True):
+                places, seen = controlled(pictures, others)
+                found[missing & seen] = places[missing & seen]
+                missing &= ~seen
+        return found
+
+    def _held(self, taken: list[bytes]) -> list[np.ndarray]:
+        """What is seen after each of some steps of one action; taken back."""
+        held = self._generator.integers(self._actions, size=len(taken)) + self._first
+        pictures = []
+        for _ in range(_STEPS_FROM_BEGINNING):
+            observation, *_ = self._envs.step(held)
+            pictures.append(self._pictures(observation).copy())
+        self._returning_envs.restore(np.ones(len(taken), dtype=bool), taken)
+        return pictures
+
     def compare(
         self, trial: Trial, observation: np.ndarray, lived: Bool[np.ndarray, " E"]
     ) -> Controlled:
@@ -143,12 +176,6 @@ class Trials:
         """
         places, seen = controlled(self._pictures(observation), trial.pictures)
         return Controlled(places, seen & trial.lived & lived)
-
-    def placed(self, named: Named, places: Float32[np.ndarray, "E 2"]) -> Named:
-        """Cells of pictures, parted by where the agent is."""
-        areas = np.minimum((places * self._areas).astype(np.uint8), self._areas - 1)
-        names = [name + area.tobytes() for name, area in zip(named.names, areas, strict=True)]
-        return Named(names, np.concatenate((named.embeddings, places), axis=1))
 
     def _pictures(self, observation: np.ndarray) -> np.ndarray:
         return last_channel(observation, self._channel_axis)

@@ -58,9 +58,33 @@ class Field(VectorizedEnv):
         return pictures
 
 
-def explored(num_envs=4, steps=600, seed=0, **config):
+class Street(Field):
+    """Screens without an end to the left and to the right, all alike."""
+
+    def __init__(self, num_envs, seed=0):
+        super().__init__(num_envs, seed)
+        self.screen = np.zeros(num_envs, np.int64)
+
+    def _arrays(self):
+        return {**super()._arrays(), "screen": self.screen}
+
+    def _begin(self, where):
+        super()._begin(where)
+        self.screen[where] = 0
+
+    def _advance(self, actions, where):
+        sides = np.array([[0, 2], [0, -2], [2, 0], [-2, 0]])
+        ahead = self.place + sides[actions]
+        self.screen += np.where(where, ahead[:, 1] // SIZE, 0)
+        ahead = np.stack((np.clip(ahead[:, 0], 2, SIZE - 1), ahead[:, 1] % SIZE), axis=1)
+        self.place[where] = ahead[where]
+        self._time += where
+        return np.zeros(len(where), np.float32), np.zeros(len(where), bool)
+
+
+def explored(num_envs=4, steps=600, seed=0, world=Field, **config):
     config = ArchiveConfig(cells="controlled", explore_steps=30, **config)
-    field = Field(num_envs)
+    field = world(num_envs)
     envs = ReturningEnvs(field, config=config, seed=seed)
     agent = ArchiveAgent(
         envs.single_action_space, num_envs, repeat_probability=config.repeat_probability, seed=seed
@@ -70,11 +94,16 @@ def explored(num_envs=4, steps=600, seed=0, **config):
     return field, envs, loop, [progress for progress, _ in zip(loop, range(steps), strict=False)]
 
 
+def areas_of(name):
+    """Row and column of the area that a cell's name ends in."""
+    return np.frombuffer(name[-4:], np.int16)
+
+
 def test_the_agent_is_where_the_pictures_differ():
     one, other = np.zeros((2, 4, 20, 20), np.uint8)
     other[1, 3, 5:8] = 1
     other[2] = 1
-    one[3, 0, 0] = one[3, 19, 19] = 1
+    one[3, 9, 18] = one[3, 11, 19] = 1
     one[3, 10, 19] = 2
     places, seen = controlled(one, other)
     assert seen.tolist() == [False, True, False, True]
@@ -82,10 +111,18 @@ def test_the_agent_is_where_the_pictures_differ():
     np.testing.assert_allclose(places, expected, rtol=1e-6)
 
 
+def test_what_differs_all_over_the_picture_is_not_the_agent():
+    one, other = np.zeros((2, 1, 20, 20), np.uint8)
+    one[0, 3, 2:6] = other[0, 15, 12:16] = 1
+    places, seen = controlled(one, other)
+    assert not seen.any()
+    np.testing.assert_array_equal(places, [[0.5, 0.5]])
+
+
 def test_it_is_seen_among_what_moves_by_itself():
     field = Field(3)
     field.reset(seed=0)
-    trials = Trials(field, every=1, areas=10, seed=0)
+    trials = Trials(field, every=1, seed=0)
     everywhere, lives = np.ones(3, bool), np.zeros(3, np.int64)
     for _ in range(50):
         before = field.place.copy()
@@ -118,7 +155,7 @@ def test_cells_hold_the_states_that_the_agent_is_seen_in():
     cells = set()
     for cell in range(1, len(envs.archive)):
         other.restore(everywhere, [envs.archive.snapshots[cell]])
-        (row, column), (name_row, name_column) = other.place[0], envs.archive._names[cell][-2:]
+        (row, column), (name_row, name_column) = other.place[0], areas_of(envs.archive._names[cell])
         # The pixels that differ are those before it and beside it.
         assert abs(row / 4 - 0.5 - name_row) <= 0.75
         assert abs(column / 4 - 0.5 - name_column) <= 0.75
@@ -126,7 +163,39 @@ def test_cells_hold_the_states_that_the_agent_is_seen_in():
         cells.add((name_row, name_column))
     assert len(cells) == len(envs.archive) - 1
     assert len(cells) >= 60  # of 80 areas
-    assert not any(name[-1] >= 8 for name in envs.archive._names)
+    assert not any(areas_of(name)[1] >= 8 for name in envs.archive._names)
+
+
+def test_screens_that_look_alike_are_told_apart():
+    config = {"cell_width": 1, "cell_height": 1, "cell_levels": 2, "place_areas": 4}
+    _, envs, _, _ = explored(num_envs=8, steps=1500, world=Street, **config)
+    other = Street(1)
+    other.reset()
+    found = envs.archive.positions(np.arange(len(envs.archive)))
+    screens = set()
+    for cell, (_, column) in enumerate(found):
+        other.restore(np.ones(1, bool), [envs.archive.snapshots[cell]])
+        true = other.screen[0] + (other.place[0, 1] + 0.5) / SIZE
+        # The pixels that differ are up to two beside it.
+        assert abs(column - true) <= 2.5 / SIZE
+        assert abs(areas_of(envs.archive._names[cell])[1] - 4 * true) <= 1 + 4 * 2.5 / SIZE
+        screens.add(int(other.screen[0]))
+    assert len(screens) >= 4
+
+
+def test_where_an_episode_begins_is_found_out_though_nothing_happens_at_once():
+    street = Street(6)
+    street.reset(seed=0)
+    before, advance = street.place.copy(), street._advance
+
+    def asleep(actions, where):
+        street._time += where & (street._time < 4)
+        return advance(actions, where & (street._time >= 4))
+
+    street._advance = asleep
+    places = Trials(street, every=4, seed=0).beginnings()
+    np.testing.assert_array_equal(street.place, before)
+    assert (abs(places * SIZE - 0.5 - before) <= 2).all()
 
 
 def test_going_on_from_a_saved_state_is_going_on():
@@ -147,7 +216,7 @@ def test_a_trial_that_cost_a_life_shows_nothing():
     field = Field(1)
     field.reset(seed=0)
     field.place[:] = SIZE - 2, 35
-    trials = Trials(field, every=1, areas=10, seed=0)
+    trials = Trials(field, every=1, seed=0)
     trial = trials(np.array([1]), np.ones(1, bool), np.zeros(1))
     assert not trial.lived.any()
     np.testing.assert_array_equal(field.place, [[SIZE - 2, 35]])
@@ -169,4 +238,4 @@ def test_a_single_action():
     field = Field(1)
     field.single_action_space = Discrete(1)
     with pytest.raises(ValueError, match=r"of 2 actions or more, got Discrete\(1\)"):
-        Trials(field, every=1, areas=10, seed=0)
+        Trials(field, every=1, seed=0)
