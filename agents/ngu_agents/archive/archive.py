@@ -25,7 +25,7 @@ class Archive:
     """Cells by name, each with its best state so far: highest score, then fewest steps.
 
     A cell is drawn in proportion to its rarity, 1 / sqrt(visits), times a power of its novelty.
-    Where embeddings tell the agent's place, cells near each other share the chance of one.
+    Where it is told what is near, cells near each other share the chance of one.
 
     Once time has been seen to run out, a state reached early may lead further than one with a
     higher score and no time left. From then on scores count in levels, and a name has a cell for
@@ -35,7 +35,7 @@ class Archive:
         memory: bytes of snapshots that are held in memory.
         spill_folder: where the others go.
         novelty_power: of the novelty; 0 draws by rarity alone.
-        place_size: numbers at the end of an embedding that tell where the agent is.
+        near: distance up to which embeddings are near; None for a share of the mean one.
         reach: embeds states anew for their novelty, so that it is measured in steps; None measures
             it between the embeddings as they come.
         seed: of the sample of visits that novelty is measured against.
@@ -47,7 +47,7 @@ class Archive:
         memory: int,
         spill_folder: str | None = None,
         novelty_power: float = 0.0,
-        place_size: int = 0,
+        near: float | None = None,
         reach: Reach | None = None,
         seed: int = 0,
     ) -> None:
@@ -68,7 +68,7 @@ class Archive:
         self._embeddings = np.zeros((_FIRST_CAPACITY, 0), np.float32)
         self._tree = SumTree(_FIRST_CAPACITY)
         self._noted: Reached | None = None
-        self._familiarity = Familiarity(place_size, Seeds(seed).numpy("archive visits"))
+        self._familiarity = Familiarity(near, Seeds(seed).numpy("archive visits"))
         self._reach = reach
         self._changed: set[int] = set()
 
@@ -105,9 +105,9 @@ class Archive:
         """The best state of a cell."""
         return Reached(*(self._columns[name][cell].item() for name in Reached._fields))
 
-    def positions(self, cells: Int[np.ndarray, " K"]) -> Float32[np.ndarray, "K 2"]:
-        """Where the agents are in the best states of these cells, where embeddings end in that."""
-        return self._embeddings[cells, -2:]
+    def embeddings(self, cells: Int[np.ndarray, " K"]) -> Float32[np.ndarray, "K D"]:
+        """Of the best states of these cells."""
+        return self._embeddings[cells]
 
     def improves(self, name: bytes, score: float, length: int) -> bool:
         """Whether a state so reached is better than its cell's, or its cell a new one."""

@@ -1,18 +1,27 @@
-"""On which screen each agent is, by dead reckoning.
+"""Where each agent is, across screens, by dead reckoning.
 
-Who leaves a picture at its right edge comes in at the left edge of the next. So a place on the
-other side of the picture, soon after the last one, is one on the next screen: places are unwrapped
-as a phase is. Ecoffet et al. (arXiv 2004.12919) read the room and the agent's place in it from the
-console's memory ("domain knowledge"); here both come from what the agent's actions change.
+Who leaves a picture at its right edge comes in at the left edge of the next. So an agent that is
+seen far from where it was just now has gone the other way, to another screen. Ecoffet et al. (arXiv
+2004.12919) read the room, and the agent's place in it, from the console's memory ("domain
+knowledge"); here both come from what its actions change.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32
 
 from ngu_agents.archive.cells import Named
 from ngu_agents.archive.trials import Controlled
+
+# Who is seen further away than these shares of the picture's rows and columns has left it. Screens
+# are lower than pictures, in which there are lines of score as well.
+_LEFT = np.array([1 / 3, 1 / 2], np.float32)
+# So far may an agent seem to have come at once, and so much further in a step. What lies between
+# this and the above is not the agent.
+_AT_ONCE, _IN_A_STEP = 0.1, np.array([1 / 80, 1 / 40], np.float32)
+# Who was not seen for so many steps, and is elsewhere then, may have come there either way.
+_LONG, _ELSEWHERE = 16, 1 / 4
 
 
 class Bearings:
@@ -23,34 +32,45 @@ class Bearings:
         areas: rows and columns of areas of a screen; positions in the same one are the same cell.
 
     Attributes:
-        positions: rows and columns [E, 2]; the whole parts are those of the screen, whose
-            beginning has 0 and 0, the fractions are the place on it.
+        positions: rows and columns [E, 2], the fractions of which are the place on the screen; the
+            screen of the beginning has the whole parts 0 and 0.
+        unseen: steps since each was there.
+        lost: whose positions are not known any more, until they are put to another one.
     """
 
     def __init__(self, num_envs: int, *, areas: int) -> None:
         self.positions = np.full((num_envs, 2), 0.5, np.float32)
+        self.unseen = np.zeros(num_envs, np.int64)
+        self.lost = np.zeros(num_envs, dtype=bool)
         self._areas = areas
 
-    def follow(self, controlled: Controlled) -> None:
-        """Go on from the last positions to where the agents are seen now."""
-        places, seen = controlled
-        screens = np.round(self.positions - places)
-        self.positions = np.where(seen[:, None], places + screens, self.positions)
+    def follow(self, controlled: Controlled) -> Bool[np.ndarray, " E"]:
+        """Go on from the last positions to where the agents are seen now.
 
-    def go_back(self, where: Bool[np.ndarray, " E"], positions: Float32[np.ndarray, "K 2"]) -> None:
-        """The K agents in ``where`` have been put to these positions."""
+        Returns:
+            Whose positions are known.
+        """
+        screens = np.floor(self.positions)
+        jumps = controlled.places - (self.positions - screens)
+        distances = abs(jumps)
+        left = distances > _LEFT
+        reached = distances <= _AT_ONCE + _IN_A_STEP * self.unseen[:, None]
+        seen = controlled.seen & (left | reached).all(1)
+        self.lost |= seen & (self.unseen > _LONG) & (distances > _ELSEWHERE).any(1)
+        known = seen & ~self.lost
+        screens -= np.where(left, np.sign(jumps), 0)
+        self.positions[known] = (screens + controlled.places)[known]
+        self.unseen[known] = 0
+        return known
+
+    def put(self, where: Bool[np.ndarray, " E"], positions: Float32[np.ndarray, "K 2"]) -> None:
+        """The K agents in ``where`` stand at these positions."""
         self.positions[where] = positions
+        self.unseen[where] = 0
+        self.lost[where] = False
 
     def placed(self, named: Named) -> Named:
-        """Cells of pictures, parted by where the agents are; positions end their embeddings."""
+        """Cells of pictures, parted by where the agents are; embedded in their positions."""
         areas = np.floor(self.positions * self._areas).astype(np.int16)
         names = [name + area.tobytes() for name, area in zip(named.names, areas, strict=True)]
-        return Named(names, np.concatenate((named.embeddings, self.positions), axis=1))
-
-
-def on_screens(
-    positions: Float32[np.ndarray, "N 2"],
-) -> tuple[Float32[np.ndarray, "N 2"], Int64[np.ndarray, " N"]]:
-    """Places on the screen in shares of it, and a number of the screen."""
-    screens = np.floor(positions)
-    return positions - screens, screens.astype(np.int64) @ np.array([1 << 32, 1])
+        return Named(names, self.positions.copy())

@@ -31,7 +31,8 @@ class ReturningConfig:
     Above 1 it makes up for known places that have many cells."""
     nearness: Literal["pictures", "steps"] = "pictures"
     """Which visits a novelty takes for near: those of like pictures (or what else a cell's states
-    have in common), or those that one exploration leads to, which a small network learns."""
+    have in common, in controlled cells the agent's place), or those that one exploration leads to,
+    which a small network learns."""
     latent_growth: float = 7.0
     """Latent cells that a thousand steps are to add; the radius of a cell follows."""
     latent_regroup_steps: int = 20_000
@@ -57,6 +58,11 @@ class ReturningConfig:
         if self.nearness == "steps" and not self.novelty_power:
             raise ValueError(
                 "nearness 'steps' measures novelty, and needs a novelty_power above 0, got 0"
+            )
+        if self.nearness == "steps" and self.cells == "controlled":
+            raise ValueError(
+                "nearness 'steps' takes the place of that of pictures; controlled cells are near "
+                "where the agent's places are, so that nearness must be 'pictures', got 'steps'"
             )
         if not self.latent_growth > 0:
             raise ValueError(f"latent_growth must be above 0, got {self.latent_growth}")

@@ -14,17 +14,11 @@ from jaxtyping import Float32, Float64, Int
 
 from ngu.novelty.kernel import kernel, normalised_distances
 from ngu.seeding import generator_state, set_generator_state
-from ngu_agents.archive.bearings import on_screens
 
 _SAMPLE = 4096
 # Algorithm 1's epsilon, but a cluster that is a whole place (on Montezuma's Revenge two states of a
 # room are .02 to .08 apart, of two rooms .25 and more), and a novelty of 1 where no visit was.
 _EPSILON, _CLUSTER_DISTANCE, _PSEUDO_COUNT = 1e-3, 0.1, 1.0
-# What the distance of two agents' places counts beside that of their pictures. At more than this
-# each new score makes every place of known rooms new again.
-_PLACE_WEIGHT = 1 / 3
-# And what it counts that two agents are on different screens.
-_SCREEN_WEIGHT = 1.0
 # Cells whose distances are computed at a time: they stay in the cache.
 _ROWS = 128
 # All is computed anew when there are so many times more visits.
@@ -119,32 +113,17 @@ class Visited:
 
     Args:
         known: M of them.
-        place_size: numbers at the end of an embedding that tell where the agent is.
+        near: distance up to which embeddings are near; None for a share of the mean one between
+            visits.
     """
 
-    def __init__(self, known: Known, place_size: int = 0) -> None:
+    def __init__(self, known: Known, near: float | None = None) -> None:
         self.known = known
-        self._place_size = place_size
-        embeddings, self._screens = self._on_screens(known)
-        picture_size = embeddings.shape[1] - place_size
-        self._mean = 0.0
-        self._scale = np.ones(embeddings.shape[1], np.float32)
-        parts = (slice(picture_size), 1.0), (slice(picture_size, None), _PLACE_WEIGHT)
-        for part, weight in parts:
+        if near is None:
             # The mean squared distance of pairs is twice the variance.
-            mean = 2 * float(embeddings[:, part].var(0).sum())
-            if mean > 0:
-                self._scale[part] = np.sqrt(weight / mean)
-                self._mean += weight
-        self._embeddings = torch.from_numpy(embeddings * self._scale)
-
-    def _on_screens(self, known: Known) -> tuple[np.ndarray, torch.Tensor]:
-        """Embeddings with places on the screen [N, D], and numbers of the screens [N]."""
-        if not self._place_size:
-            return known.embeddings, torch.zeros(len(known.scores), dtype=torch.int64)
-        embeddings = known.embeddings.copy()
-        embeddings[:, -2:], screens = on_screens(embeddings[:, -2:])
-        return embeddings, torch.from_numpy(screens)
+            self._mean = 2 * float(known.embeddings.var(0).sum())
+        else:
+            self._mean = near**2 / _CLUSTER_DISTANCE
 
     def near(self, cells: Known) -> Float64[np.ndarray, " N"]:
         """How many visits are near each of N cells: the sum of the kernel K.
@@ -152,8 +131,7 @@ class Visited:
         Only visits with at least the cell's score count: with less of it (without a key, say) the
         same picture may lead elsewhere, with more of it whatever the cell leads to is known as
         well. For the same reason visits in a later slice of time do not count: with more time left
-        a state may lead further. Distances are divided by the mean one between visits; those of
-        places and of pictures each by its own, and places count a third as much.
+        a state may lead further.
 
         Args:
             cells: N of them, by their best states.
@@ -163,14 +141,12 @@ class Visited:
         """
         of_visits, of_cells = torch.from_numpy(self.known.scores), torch.from_numpy(cells.scores)
         visited_in, reached_in = (torch.from_numpy(known.slices) for known in (self.known, cells))
-        embeddings, screens = self._on_screens(cells)
-        embeddings = torch.from_numpy(embeddings * self._scale)
+        visited = torch.from_numpy(self.known.embeddings)
+        embeddings = torch.from_numpy(cells.embeddings)
         found = np.empty(len(embeddings))
         for first in range(0, len(embeddings), _ROWS):
             part = slice(first, first + _ROWS)
-            squared = torch.cdist(embeddings[part], self._embeddings).square_()
-            if self._place_size:
-                squared[screens[part, None] != self._screens] += _SCREEN_WEIGHT
+            squared = torch.cdist(embeddings[part], visited).square_()
             squared[of_visits < of_cells[part, None]] = torch.inf
             squared[visited_in > reached_in[part, None]] = torch.inf
             normalised = normalised_distances(squared, self._mean)
@@ -190,8 +166,8 @@ class Familiarity:
     """How new cells are among a sample of visits, and how many other cells are near them.
 
     Args:
-        place_size: numbers at the end of an embedding that tell where the agent is; of 0 it is not
-            asked how many cells are near.
+        near: distance up to which embeddings are near; None for a share of the mean one, and it is
+            not asked how many cells are near.
         generator: draws the sample.
 
     Attributes:
@@ -199,10 +175,10 @@ class Familiarity:
         refresh_at: visits after which all is computed anew.
     """
 
-    def __init__(self, place_size: int, generator: np.random.Generator) -> None:
+    def __init__(self, near: float | None, generator: np.random.Generator) -> None:
         self.sample = VisitSample(generator)
         self.refresh_at = 1.0
-        self._place_size = place_size
+        self._near = near
         self._compare_with(None, None, 1)
 
     @property
@@ -215,11 +191,11 @@ class Familiarity:
         self.refresh_at = self.sample.count * _REFRESH_GROWTH
         every = -(-len(cells.scores) // _SAMPLE)
         some = Known(*(values[::every] for values in cells))
-        self._compare_with(visits, some if self._place_size else None, every)
+        self._compare_with(visits, None if self._near is None else some, every)
 
     def _compare_with(self, visits: Known | None, cells: Known | None, every: int) -> None:
-        self._visited = visits and Visited(visits, self._place_size)
-        self._crowd = cells and Visited(cells, self._place_size)
+        self._visited = visits and Visited(visits, self._near)
+        self._crowd = cells and Visited(cells, self._near)
         self._every = every
 
     def of(self, cells: Known) -> tuple[Float64[np.ndarray, " N"], Float64[np.ndarray, " N"]]:

@@ -27,6 +27,9 @@ from ngu_agents.archive.trajectories import NO_PARENT
 from ngu_agents.archive.trials import Snapshots, Trials
 from ngu_agents.base import Figures
 
+# Agents up to an eighth of a screen apart are near each other.
+_NEAR = 1 / 8
+
 
 class Trajectory(NamedTuple):
     """A way from the beginning of an episode."""
@@ -85,7 +88,7 @@ class ReturningEnvs(VectorWrapper):
             memory=int(config.memory_gb * 1e9),
             spill_folder=config.spill_folder,
             novelty_power=config.novelty_power,
-            place_size=2 if self._trials and not in_steps else 0,
+            near=_NEAR if self._trials else None,
             reach=Reach(seed) if in_steps else None,
             seed=seed,
         )
@@ -122,7 +125,7 @@ class ReturningEnvs(VectorWrapper):
         self._lives[:] = info.get("lives", 0)
         if self._trials:
             self._beginnings[:] = self._trials.beginnings()
-            self._bearings.go_back(everywhere, self._beginnings)
+            self._bearings.put(everywhere, self._beginnings)
         self._cell[:] = -1
         if self._passed:
             self._passed.forget(everywhere)
@@ -142,8 +145,9 @@ class ReturningEnvs(VectorWrapper):
         if self._trials and trial:
             # Only now is it known where the agent was before this step.
             controlled = self._trials.compare(trial, observation, exploring & ~died)
-            self._bearings.follow(controlled)
-            self._remember(self._observation, controlled.seen, trial.snapshots)
+            known = self._bearings.follow(controlled)
+            self._remember(self._observation, known, trial.snapshots)
+        self._bearings.unseen += exploring
         self._score += np.where(exploring, reward, 0.0)
         self._length += exploring
         self._explored += exploring
@@ -192,9 +196,9 @@ class ReturningEnvs(VectorWrapper):
         self._score[rows], self._length[rows], self._node[rows] = np.array(ways).T
         self._cell[rows] = np.where(anew, -1, cells)
         if self._trials:
-            positions = self.archive.positions(cells)
+            positions = self.archive.embeddings(cells)
             positions[anew] = self._beginnings[rows[anew] % len(roots)]
-            self._bearings.go_back(where, positions)
+            self._bearings.put(where, positions)
         self._explored[rows] = 0
         if self._passed:
             self._passed.forget(where)
@@ -324,6 +328,8 @@ class ReturningEnvs(VectorWrapper):
             "node": self._node,
             "lives": self._lives,
             "positions": self._bearings.positions,
+            "unseen": self._bearings.unseen,
+            "lost": self._bearings.lost,
             "beginnings": self._beginnings,
             "observation": self._observation,
         }
