@@ -47,17 +47,11 @@ def test_where_all_visits_were_the_same():
     np.testing.assert_allclose(found, [1 / 4, 1.0])
 
 
-def test_places_and_pictures_each_have_their_own_unit():
-    generator = np.random.default_rng(0)
-    pictures, places = generator.normal(size=(40, 4)), 9 * generator.normal(size=(40, 2))
-    in_units = [part / np.sqrt(2 * part.var(0).sum()) for part in (pictures, places)]
-    scaled = np.concatenate((in_units[0], np.sqrt(1 / 3) * in_units[1]), axis=1)
-    visits = np.zeros(40), np.zeros(40, np.int64)
-    known = Known(np.float32(np.c_[pictures, places]), *visits)
-    found = Visited(known, place_size=2).novelty_of(known)
-    expected = [slow_novelty(scaled, visits, cell, 0.0, 0) for cell in scaled]
-    np.testing.assert_allclose(found, expected, rtol=1e-3)
-    assert np.ptp(found) > 0.05
+def test_what_is_near_can_be_told():
+    visits = np.zeros(3), np.zeros(3, np.int64)
+    known = Known(np.array([[0, 0], [0, 0.49], [0, 3]], np.float32), *visits)
+    found = Visited(known, near=0.5).novelty_of(known)
+    assert found == pytest.approx([1 / (math.sqrt(2) + 1)] * 2 + [1 / 2], rel=1e-3)
 
 
 @pytest.mark.parametrize("at_once", [1, 7])
@@ -85,19 +79,19 @@ def test_few_visits_are_all_kept():
     assert sample.cells.tolist() == [1, 1, 1]
 
 
-def crowded(place_size, count, monkeypatch, most=4096):
+def crowded(near, count, monkeypatch, most=4096):
     """How many of `count` cells at one place are near each, and near one far away."""
     monkeypatch.setattr(novelty, "_SAMPLE", most)
     embeddings = np.zeros((count + 1, 4), np.float32)
     embeddings[-1] = 5.0
     known = Known(embeddings, np.zeros(count + 1), np.zeros(count + 1, np.int64))
-    familiarity = Familiarity(place_size, np.random.default_rng(0))
+    familiarity = Familiarity(near, np.random.default_rng(0))
     assert familiarity.of(known)[1].tolist() == [1.0] * (count + 1)
     familiarity.refresh(known, known)
     return familiarity.of(known)[1]
 
 
 def test_cells_at_one_place_are_a_crowd(monkeypatch):
-    np.testing.assert_allclose(crowded(2, 60, monkeypatch), [60.0] * 60 + [1.0], rtol=1e-2)
-    np.testing.assert_allclose(crowded(2, 60, monkeypatch, most=20)[:60], 60.0, atol=4)
-    assert (crowded(0, 60, monkeypatch) == 1).all()
+    np.testing.assert_allclose(crowded(0.5, 60, monkeypatch), [60.0] * 60 + [1.0], rtol=1e-2)
+    np.testing.assert_allclose(crowded(0.5, 60, monkeypatch, most=20)[:60], 60.0, atol=4)
+    assert (crowded(None, 60, monkeypatch) == 1).all()
