@@ -19,10 +19,11 @@ from ngu.seeding import Seeds, generator_state, set_generator_state
 from ngu.spaces import ObservationSpec
 from ngu_agents.archive.cells import last_channel
 
-# A larger share of the picture differs only where one of the actions led to another place.
-_LARGEST_SHARE = 1 / 8
-_LARGEST_SPREAD = 1 / 8
-_STEPS_FROM_BEGINNING, _TRIALS_AT_BEGINNING = 8, 8
+# A larger share of the picture differs only where one of the actions led to another place; and half
+# of what differs lies in a larger share of its rows or columns only where one led to another screen.
+_LARGEST_SHARE, _LARGEST_SPREAD = 1 / 8, 1 / 8
+# To find out where an agent begins.
+_TRIALS_AT_BEGINNING, _STEPS_HELD = 8, 8
 
 
 class Snapshots(Protocol):
@@ -138,27 +139,27 @@ class Trials:
         return Trial(snapshots, pictures, lived)
 
     def beginnings(self) -> Float32[np.ndarray, "E 2"]:
-        """Where the agents are now, in the middle of the picture where nothing shows it.
+        """Where the agents are now; in the middle of the picture where nothing shows it.
 
-        Two actions are taken for some steps each, and taken back: the first one may change nothing.
+        Two actions are held for some steps each, and taken back: the first step may change nothing.
         """
-        everywhere = np.ones(self._envs.num_envs, dtype=bool)
-        taken = self._returning_envs.snapshots(everywhere)
-        found = np.full((len(everywhere), 2), 0.5, np.float32)
-        missing = everywhere.copy()
+        taken = self._returning_envs.snapshots(np.ones(self._envs.num_envs, dtype=bool))
+        found = np.full((len(taken), 2), 0.5, np.float32)
+        missing = np.ones(len(taken), dtype=bool)
         for _ in range(_TRIALS_AT_BEGINNING):
-            ways = [self._held(taken) for _ in range(2)]
-            for pictures, others in zip(*ways, strict=True):
+            for pictures, others in zip(self._held(taken), self._held(taken), strict=True):
                 places, seen = controlled(pictures, others)
                 found[missing & seen] = places[missing & seen]
                 missing &= ~seen
+            if not missing.any():
+                break
         return found
 
     def _held(self, taken: list[bytes]) -> list[np.ndarray]:
         """What is seen after each of some steps of one action; taken back."""
         held = self._generator.integers(self._actions, size=len(taken)) + self._first
         pictures = []
-        for _ in range(_STEPS_FROM_BEGINNING):
+        for _ in range(_STEPS_HELD):
             observation, *_ = self._envs.step(held)
             pictures.append(self._pictures(observation).copy())
         self._returning_envs.restore(np.ones(len(taken), dtype=bool), taken)
