@@ -19,8 +19,8 @@ from ngu.seeding import Seeds, generator_state, set_generator_state
 from ngu.spaces import ObservationSpec
 from ngu_agents.archive.cells import last_channel
 
-# A larger share of the picture differs only where one of the actions led to another place; and half
-# of what differs lies in a larger share of its rows or columns only where one led to another screen.
+# A larger share of the picture differs only where one of the actions led to another place. Half of
+# what differs takes up a larger share of its rows or columns only where one led to another screen.
 _LARGEST_SHARE, _LARGEST_SPREAD = 1 / 8, 1 / 8
 # To find out where an agent begins.
 _TRIALS_AT_BEGINNING, _STEPS_HELD = 8, 8
