@@ -20,8 +20,8 @@ _LEFT = np.array([1 / 3, 1 / 2], np.float32)
 # So far may an agent seem to have come at once, and so much further in a step. What lies between
 # this and the above is not the agent.
 _AT_ONCE, _IN_A_STEP = 0.1, np.array([1 / 80, 1 / 40], np.float32)
-# Who was not seen for more steps than that, and is about so far away, may have come either way.
-_LONG, _ABOUT = 16, np.array([1 / 20, 1 / 6], np.float32)
+# Who was not seen for more steps than that, and is further away than that, may have come either way.
+_LONG, _UNCLEAR = 16, np.array([0.29, 0.4], np.float32)
 
 
 class Bearings:
@@ -56,8 +56,7 @@ class Bearings:
         left = distances > _LEFT
         reached = distances <= _AT_ONCE + _IN_A_STEP * self.unseen[:, None]
         seen = controlled.seen & (left | reached).all(1)
-        unclear = (abs(distances - _LEFT) < _ABOUT).any(1)
-        self.lost |= seen & (self.unseen > _LONG) & unclear
+        self.lost |= seen & (self.unseen > _LONG) & (distances > _UNCLEAR).any(1)
         known = seen & ~self.lost
         screens -= np.where(left, np.sign(jumps), 0)
         self.positions[known] = (screens + controlled.places)[known]
