@@ -20,7 +20,8 @@ _LEFT = np.array([1 / 3, 1 / 2], np.float32)
 # So far may an agent seem to have come at once, and so much further in a step. What lies between
 # this and the above is not the agent.
 _AT_ONCE, _IN_A_STEP = 0.1, np.array([1 / 80, 1 / 40], np.float32)
-# Who was not seen for more steps than that, and is further away than that, may have come either way.
+# Who was not seen for more steps than that, and is further away than that, may have come there
+# either way.
 _LONG, _UNCLEAR = 16, np.array([0.29, 0.4], np.float32)
 
 
