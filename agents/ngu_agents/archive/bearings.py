@@ -14,15 +14,10 @@ from jaxtyping import Bool, Float32
 from ngu_agents.archive.cells import Named
 from ngu_agents.archive.trials import Controlled
 
-# Who is seen further away than these shares of the picture's rows and columns has left it. Screens
-# are lower than pictures, in which there are lines of score as well.
-_LEFT = np.array([1 / 3, 1 / 2], np.float32)
-# So far may an agent seem to have come at once, and so much further in a step. What lies between
-# this and the above is not the agent.
+# Rows and columns of a screen, in shares of the picture: lines of score and borders are the rest.
+_SCREEN = np.array([0.6, 0.8], np.float32)
+# So far may an agent seem to have come at once, and so much further in a step.
 _AT_ONCE, _IN_A_STEP = 0.1, np.array([1 / 80, 1 / 40], np.float32)
-# Who was not seen for more steps than that, and is further away than that, may have come there
-# either way.
-_LONG, _UNCLEAR = 16, np.array([0.29, 0.4], np.float32)
 
 
 class Bearings:
@@ -54,10 +49,12 @@ class Bearings:
         screens = np.floor(self.positions)
         jumps = controlled.places - (self.positions - screens)
         distances = abs(jumps)
-        left = distances > _LEFT
-        reached = distances <= _AT_ONCE + _IN_A_STEP * self.unseen[:, None]
-        seen = controlled.seen & (left | reached).all(1)
-        self.lost |= seen & (self.unseen > _LONG) & (distances > _UNCLEAR).any(1)
+        reach = _AT_ONCE + _IN_A_STEP * self.unseen[:, None]
+        # Across the edge it is the rest of a screen.
+        here, left = distances <= reach, distances >= np.maximum(_SCREEN - reach, _SCREEN / 2)
+        # What can have come neither way was not the agent.
+        seen = controlled.seen & (here | left).all(1)
+        self.lost |= seen & (here & left).any(1)
         known = seen & ~self.lost
         screens -= np.where(left, np.sign(jumps), 0)
         self.positions[known] = (screens + controlled.places)[known]
