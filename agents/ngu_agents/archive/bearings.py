@@ -9,7 +9,7 @@ knowledge"); here both come from what its actions change.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Shaped
 
 from ngu_agents.archive.cells import Named
 from ngu_agents.archive.trials import Controlled
@@ -18,13 +18,16 @@ from ngu_agents.archive.trials import Controlled
 _SCREEN = np.array([0.6, 0.8], np.float32)
 # So far may an agent seem to have come at once, and so much further in a step.
 _AT_ONCE, _IN_A_STEP = 0.1, np.array([1 / 80, 1 / 40], np.float32)
+# Who was not seen for more steps may be anywhere, unless it is near and the picture the same but
+# for such a share.
+_LONG, _CHANGED = 16, 1 / 8
 
 
 class Bearings:
     """Positions of E agents since the beginning, in screens.
 
     Args:
-        num_envs: E.
+        pictures: [E, H, W] to begin with.
         areas: rows and columns of areas of a screen; positions in the same one are the same cell.
 
     Attributes:
@@ -32,16 +35,21 @@ class Bearings:
             screen of the beginning has the whole parts 0 and 0.
         unseen: steps since each was there.
         lost: whose positions are not known any more, until they are put to another one.
+        pictures: [E, H, W] when they were there last.
     """
 
-    def __init__(self, num_envs: int, *, areas: int) -> None:
+    def __init__(self, pictures: Shaped[np.ndarray, "E H W"], *, areas: int) -> None:
+        num_envs = len(pictures)
         self.positions = np.full((num_envs, 2), 0.5, np.float32)
         self.unseen = np.zeros(num_envs, np.int64)
         self.lost = np.zeros(num_envs, dtype=bool)
+        self.pictures = pictures.copy()
         self._areas = areas
 
-    def follow(self, controlled: Controlled) -> Bool[np.ndarray, " E"]:
-        """Go on from the last positions to where the agents are seen now.
+    def follow(
+        self, controlled: Controlled, pictures: Shaped[np.ndarray, "E H W"]
+    ) -> Bool[np.ndarray, " E"]:
+        """Go on from the last positions to where the agents are seen now, in these pictures.
 
         Returns:
             Whose positions are known.
@@ -54,21 +62,40 @@ class Bearings:
         here, left = distances <= reach, distances >= np.maximum(_SCREEN - reach, _SCREEN / 2)
         # What can have come neither way was not the agent.
         seen = controlled.seen & (here | left).all(1)
-        self.lost |= seen & (here & left).any(1)
+        changed = (pictures != self.pictures).mean((1, 2)) > _CHANGED
+        elsewhere = left.any(1) | changed
+        self.lost |= seen & ((here & left).any(1) | ((self.unseen > _LONG) & elsewhere))
         known = seen & ~self.lost
         screens -= np.where(left, np.sign(jumps), 0)
-        self.positions[known] = (screens + controlled.places)[known]
-        self.unseen[known] = 0
+        self._stand(known, (screens + controlled.places)[known], pictures)
         return known
 
-    def put(self, where: Bool[np.ndarray, " E"], positions: Float32[np.ndarray, "K 2"]) -> None:
-        """The K agents in ``where`` stand at these positions."""
-        self.positions[where] = positions
-        self.unseen[where] = 0
+    def put(
+        self,
+        where: Bool[np.ndarray, " E"],
+        positions: Float32[np.ndarray, "K 2"],
+        pictures: Shaped[np.ndarray, "E H W"],
+    ) -> None:
+        """The K agents in ``where`` stand at these positions now, in these pictures."""
+        self._stand(where, positions, pictures)
         self.lost[where] = False
+
+    def _stand(self, where: np.ndarray, positions: np.ndarray, pictures: np.ndarray) -> None:
+        self.positions[where] = positions
+        self.pictures[where] = pictures[where]
+        self.unseen[where] = 0
 
     def placed(self, named: Named) -> Named:
         """Cells of pictures, parted by where the agents are; embedded in their positions."""
         areas = np.floor(self.positions * self._areas).astype(np.int16)
         names = [name + area.tobytes() for name, area in zip(named.names, areas, strict=True)]
         return Named(names, self.positions.copy())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything that lasts, to be saved and written to."""
+        return {
+            "positions": self.positions,
+            "unseen": self.unseen,
+            "lost": self.lost,
+            "pictures": self.pictures,
+        }

@@ -81,7 +81,6 @@ class ReturningEnvs(VectorWrapper):
         image = ObservationSpec(envs.single_observation_space).kind == "image"
         if config.cells == "controlled" and image:
             self._trials = Trials(envs, every=config.trial_steps, seed=seed)
-        self._bearings = Bearings(envs.num_envs, areas=config.place_areas)
         in_steps = config.nearness == "steps"
         self._passed = Passed(envs.num_envs, seed) if in_steps else None
         self.archive = Archive(
@@ -108,6 +107,10 @@ class ReturningEnvs(VectorWrapper):
         self._actions = [bytearray() for _ in range(num_envs)]
         space = envs.observation_space
         self._observation = np.zeros(space.shape or (), space.dtype)
+        self._bearings: Bearings | None = None
+        if self._trials:
+            pictures = self._trials.pictures(self._observation)
+            self._bearings = Bearings(pictures, areas=config.place_areas)
         self.roots: dict[int, bytes] = {}
 
     def reset(
@@ -123,9 +126,9 @@ class ReturningEnvs(VectorWrapper):
         for values in (self._score, self._length, self._explored, self._over, self._anew):
             values[:] = 0
         self._lives[:] = info.get("lives", 0)
-        if self._trials:
+        if self._trials and self._bearings:
             self._beginnings[:] = self._trials.beginnings()
-            self._bearings.put(everywhere, self._beginnings)
+            self._bearings.put(everywhere, self._beginnings, self._trials.pictures(observation))
         self._cell[:] = -1
         if self._passed:
             self._passed.forget(everywhere)
@@ -142,12 +145,14 @@ class ReturningEnvs(VectorWrapper):
         observation, reward, terminated, truncated, info = self.env.step(actions)
         hurt = info.get("lives", self._lives) < self._lives
         died = terminated | truncated | hurt
-        if self._trials and trial:
-            # Only now is it known where the agent was before this step.
-            controlled = self._trials.compare(trial, observation, exploring & ~died)
-            known = self._bearings.follow(controlled)
-            self._remember(self._observation, known, trial.snapshots)
-        self._bearings.unseen += exploring
+        if self._trials and self._bearings:
+            if trial:
+                # Only now is it known where the agent was before this step.
+                controlled = self._trials.compare(trial, observation, exploring & ~died)
+                pictures = self._trials.pictures(self._observation)
+                known = self._bearings.follow(controlled, pictures)
+                self._remember(self._observation, known, trial.snapshots)
+            self._bearings.unseen += exploring
         self._score += np.where(exploring, reward, 0.0)
         self._length += exploring
         self._explored += exploring
@@ -195,10 +200,10 @@ class ReturningEnvs(VectorWrapper):
             info[name][rows] = values
         self._score[rows], self._length[rows], self._node[rows] = np.array(ways).T
         self._cell[rows] = np.where(anew, -1, cells)
-        if self._trials:
+        if self._trials and self._bearings:
             positions = self.archive.embeddings(cells)
             positions[anew] = self._beginnings[rows[anew] % len(roots)]
-            self._bearings.put(where, positions)
+            self._bearings.put(where, positions, self._trials.pictures(observation))
         self._explored[rows] = 0
         if self._passed:
             self._passed.forget(where)
@@ -226,7 +231,7 @@ class ReturningEnvs(VectorWrapper):
             snapshots: of the E states; by default of those that the environments are in.
         """
         named = self._cells(observation, where)
-        if self._trials:
+        if self._bearings:
             named = self._bearings.placed(named)
         names, embeddings = named
         archive = self.archive
@@ -318,7 +323,8 @@ class ReturningEnvs(VectorWrapper):
             values[:] = state["arrays"][name]
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        return {
+        bearings = self._bearings.arrays() if self._bearings else {}
+        return bearings | {
             "over": self._over,
             "anew": self._anew,
             "score": self._score,
@@ -327,9 +333,6 @@ class ReturningEnvs(VectorWrapper):
             "cell": self._cell,
             "node": self._node,
             "lives": self._lives,
-            "positions": self._bearings.positions,
-            "unseen": self._bearings.unseen,
-            "lost": self._bearings.lost,
             "beginnings": self._beginnings,
             "observation": self._observation,
         }

@@ -134,7 +134,7 @@ class Trials:
         others = (actions - self._first + further) % self._actions + self._first
         observation, _, terminated, truncated, info = self._envs.step(others)
         lived = where & ~(terminated | truncated | (info.get("lives", lives) < lives))
-        pictures = self._pictures(observation).copy()
+        pictures = self.pictures(observation).copy()
         self._returning_envs.restore(where, taken)
         return Trial(snapshots, pictures, lived)
 
@@ -161,7 +161,7 @@ class Trials:
         pictures = []
         for _ in range(_STEPS_HELD):
             observation, *_ = self._envs.step(held)
-            pictures.append(self._pictures(observation).copy())
+            pictures.append(self.pictures(observation).copy())
         self._returning_envs.restore(np.ones(len(taken), dtype=bool), taken)
         return pictures
 
@@ -175,10 +175,11 @@ class Trials:
             observation: after the first one.
             lived: where it neither cost a life nor ended the episode.
         """
-        places, seen = controlled(self._pictures(observation), trial.pictures)
+        places, seen = controlled(self.pictures(observation), trial.pictures)
         return Controlled(places, seen & trial.lived & lived)
 
-    def _pictures(self, observation: np.ndarray) -> np.ndarray:
+    def pictures(self, observation: np.ndarray) -> Shaped[np.ndarray, "E H W"]:
+        """What is compared of observations [E, ...]."""
         return last_channel(observation, self._channel_axis)
 
     def state_dict(self) -> dict[str, Any]:
