@@ -51,8 +51,10 @@ class Bearings:
     ) -> Bool[np.ndarray, " E"]:
         """Go on from the last positions to where the agents are seen now, in these pictures.
 
+        They are seen by what a step leads to. Who leaves a screen with it has not been there yet.
+
         Returns:
-            Whose positions are known.
+            Whose positions are known, and on the same screen as before.
         """
         screens = np.floor(self.positions)
         jumps = controlled.places - (self.positions - screens)
@@ -68,7 +70,7 @@ class Bearings:
         known = seen & ~self.lost
         screens -= np.where(left, np.sign(jumps), 0)
         self._stand(known, (screens + controlled.places)[known], pictures)
-        return known
+        return known & ~left.any(1)
 
     def put(
         self,

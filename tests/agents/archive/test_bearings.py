@@ -29,6 +29,9 @@ def seen_at(bearings, place, *, after=4, picture=None):
 def test_who_leaves_a_screen_comes_in_on_the_other_side_of_the_next(before, then, screen):
     bearings = Bearings(PICTURE, areas=10)
     bearings.put(np.ones(1, bool), np.array([before], np.float32) + 7, PICTURE)
+    at_once = seen_at(bearings, then)
+    assert (at_once is None) == any(screen)
+    # Then it is on the other screen for sure.
     assert seen_at(bearings, then) == pytest.approx(
         [7 + s + t for s, t in zip(screen, then, strict=True)]
     )
