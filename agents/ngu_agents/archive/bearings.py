@@ -18,9 +18,10 @@ from ngu_agents.archive.trials import Controlled
 _SCREEN = np.array([0.6, 0.8], np.float32)
 # So far may an agent seem to have come at once, and so much further in a step.
 _AT_ONCE, _IN_A_STEP = 0.1, np.array([1 / 80, 1 / 40], np.float32)
-# Who was not seen for more steps may be anywhere, unless it is near and the picture the same but
-# for such a share.
-_LONG, _CHANGED = 16, 1 / 8
+# In a picture of which more than that has changed nobody has stayed.
+_CHANGED = 1 / 8
+# Who was not seen for more steps may have come from the other side as well.
+_LONG = 16
 
 
 class Bearings:
@@ -61,16 +62,16 @@ class Bearings:
         distances = abs(jumps)
         reach = _AT_ONCE + _IN_A_STEP * self.unseen[:, None]
         # Across the edge it is the rest of a screen.
-        here, left = distances <= reach, distances >= np.maximum(_SCREEN - reach, _SCREEN / 2)
-        # What can have come neither way was not the agent.
-        seen = controlled.seen & (here | left).all(1)
+        near, left = distances <= reach, distances >= np.maximum(_SCREEN - reach, _SCREEN / 2)
+        leaves = left.any(1)
         changed = (pictures != self.pictures).mean((1, 2)) > _CHANGED
-        elsewhere = left.any(1) | changed
-        self.lost |= seen & ((here & left).any(1) | ((self.unseen > _LONG) & elsewhere))
+        # What can have come neither way was not the agent.
+        seen = controlled.seen & (near | left).all(1) & (leaves | ~changed)
+        self.lost |= seen & ((near & left).any(1) | (leaves & (self.unseen > _LONG)))
         known = seen & ~self.lost
         screens -= np.where(left, np.sign(jumps), 0)
         self._stand(known, (screens + controlled.places)[known], pictures)
-        return known & ~left.any(1)
+        return known & ~leaves
 
     def put(
         self,

@@ -54,13 +54,15 @@ def test_who_was_away_for_long_may_have_come_from_either_side():
     assert seen_at(bearings, (0.5, 0.6)) == pytest.approx([2.5, 3.6])
 
 
-def test_who_was_away_for_long_and_comes_back_in_another_picture_may_be_anywhere():
-    picture = PICTURE.copy()
-    picture[:, :2] = 9
+def test_nobody_has_stayed_in_another_picture():
+    other = PICTURE.copy()
+    other[:, :2] = 9
     bearings = Bearings(PICTURE, areas=10)
-    assert seen_at(bearings, (0.5, 0.6), picture=picture) == pytest.approx([0.5, 0.6])
-    assert seen_at(bearings, (0.5, 0.6), after=40, picture=picture) == pytest.approx([0.5, 0.6])
-    assert seen_at(bearings, (0.5, 0.6), after=40) is None
+    assert seen_at(bearings, (0.5, 0.6), picture=other) is None
+    assert seen_at(bearings, (0.5, 0.6)) == pytest.approx([0.5, 0.6])
+    bearings.put(np.ones(1, bool), np.array([[0.5, 0.95]], np.float32), PICTURE)
+    assert seen_at(bearings, (0.5, 0.05), picture=other) is None, "it is about to leave"
+    assert seen_at(bearings, (0.5, 0.1), picture=other) == pytest.approx([0.5, 1.1])
 
 
 def test_only_who_is_seen_is_followed():
