@@ -17,7 +17,7 @@ from ngu_agents.archive.trials import Controlled
 # Rows and columns of a screen, in shares of the picture: lines of score and borders are the rest.
 _SCREEN = np.array([0.6, 0.8], np.float32)
 # So far may an agent seem to have come at once, and so much further in a step.
-_AT_ONCE, _IN_A_STEP = 0.1, np.array([1 / 80, 1 / 40], np.float32)
+_AT_ONCE, _IN_A_STEP = 0.1, np.array([1 / 64, 1 / 40], np.float32)
 # In a picture of which more than that has changed nobody has stayed.
 _CHANGED = 1 / 8
 # Who was not seen for more steps may have come from the other side as well.

@@ -149,7 +149,7 @@ class ReturningEnvs(VectorWrapper):
             if trial:
                 # Only now is it known where the agent was before this step.
                 controlled = self._trials.compare(trial, observation, exploring & ~died)
-                pictures = self._trials.pictures(self._observation)
+                pictures = self._trials.pictures(observation)
                 known = self._bearings.follow(controlled, pictures)
                 self._remember(self._observation, known, trial.snapshots)
             self._bearings.unseen += exploring

@@ -82,6 +82,19 @@ class Street(Field):
         return np.zeros(len(where), np.float32), np.zeros(len(where), bool)
 
 
+class Stream(Street):
+    """Carries to the right, in one of four rows; every other screen is darker."""
+
+    def _advance(self, actions, where):
+        self.place[where, 0] = 20 + actions[where]
+        return super()._advance(np.zeros_like(actions), where)
+
+    def _observe(self):
+        pictures = super()._observe()
+        pictures[self.screen % 2 == 0, 0, 2:] += 50
+        return pictures
+
+
 def explored(num_envs=4, steps=600, seed=0, world=Field, **config):
     config = ArchiveConfig(cells="controlled", explore_steps=30, **config)
     field = world(num_envs)
@@ -181,6 +194,16 @@ def test_screens_that_look_alike_are_told_apart():
         assert abs(areas_of(envs.archive._names[cell])[1] - 4 * true) <= 1 + 4 * 1.5 / SIZE
         screens.add(int(other.screen[0]))
     assert len(screens) >= 3
+
+
+def test_who_has_come_to_another_picture_is_seen_there():
+    stream, envs, loop, _ = explored(num_envs=8, steps=1, world=Stream, trial_steps=4)
+    unseen, screens = [], set()
+    for _ in zip(loop, range(300), strict=False):
+        unseen.append(envs._bearings.unseen.max())
+        screens.update(stream.screen.tolist())
+    assert len(screens) >= 3
+    assert max(unseen) <= 4
 
 
 def test_where_an_episode_begins_is_found_out_though_nothing_happens_at_once():
