@@ -20,7 +20,9 @@ _SCREEN = np.array([0.6, 0.8], np.float32)
 _AT_ONCE, _IN_A_STEP = 0.1, np.array([1 / 64, 1 / 40], np.float32)
 # In a picture of which more than that has changed nobody has stayed.
 _CHANGED = 1 / 8
-# Who was not seen for more steps may have come from the other side as well.
+# Where in one step more than that changes the screen may have been left.
+_CUT = 1 / 32
+# Who was not seen for more steps may have left several.
 _LONG = 16
 
 
@@ -35,6 +37,7 @@ class Bearings:
         positions: rows and columns [E, 2], the fractions of which are the place on the screen; the
             screen of the beginning has the whole parts 0 and 0.
         unseen: steps since each was there.
+        cut: for whom the picture has changed since as it does where a screen is left.
         lost: whose positions are not known any more, until they are put to another one.
         pictures: [E, H, W] when they were there last.
     """
@@ -43,9 +46,20 @@ class Bearings:
         num_envs = len(pictures)
         self.positions = np.full((num_envs, 2), 0.5, np.float32)
         self.unseen = np.zeros(num_envs, np.int64)
+        self.cut = np.zeros(num_envs, dtype=bool)
         self.lost = np.zeros(num_envs, dtype=bool)
         self.pictures = pictures.copy()
         self._areas = areas
+
+    def step(
+        self,
+        before: Shaped[np.ndarray, "E H W"],
+        after: Shaped[np.ndarray, "E H W"],
+        where: Bool[np.ndarray, " E"],
+    ) -> None:
+        """The agents in ``where`` take a step, from these pictures to those."""
+        self.unseen += where
+        self.cut |= where & ((before != after).mean((1, 2)) > _CUT)
 
     def follow(
         self, controlled: Controlled, pictures: Shaped[np.ndarray, "E H W"]
@@ -61,8 +75,9 @@ class Bearings:
         jumps = controlled.places - (self.positions - screens)
         distances = abs(jumps)
         reach = _AT_ONCE + _IN_A_STEP * self.unseen[:, None]
+        near = distances <= reach
         # Across the edge it is the rest of a screen.
-        near, left = distances <= reach, distances >= np.maximum(_SCREEN - reach, _SCREEN / 2)
+        left = (distances >= _SCREEN - reach) & ~(near & ~self.cut[:, None])
         leaves = left.any(1)
         changed = (pictures != self.pictures).mean((1, 2)) > _CHANGED
         # What can have come neither way was not the agent.
@@ -87,6 +102,7 @@ class Bearings:
         self.positions[where] = positions
         self.pictures[where] = pictures[where]
         self.unseen[where] = 0
+        self.cut[where] = False
 
     def placed(self, named: Named) -> Named:
         """Cells of pictures, parted by where the agents are; embedded in their positions."""
@@ -99,6 +115,7 @@ class Bearings:
         return {
             "positions": self.positions,
             "unseen": self.unseen,
+            "cut": self.cut,
             "lost": self.lost,
             "pictures": self.pictures,
         }

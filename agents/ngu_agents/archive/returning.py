@@ -146,13 +146,13 @@ class ReturningEnvs(VectorWrapper):
         hurt = info.get("lives", self._lives) < self._lives
         died = terminated | truncated | hurt
         if self._trials and self._bearings:
+            pictures = self._trials.pictures(observation)
+            self._bearings.step(self._trials.pictures(self._observation), pictures, exploring)
             if trial:
                 # Only now is it known where the agent was before this step.
                 controlled = self._trials.compare(trial, observation, exploring & ~died)
-                pictures = self._trials.pictures(observation)
                 known = self._bearings.follow(controlled, pictures)
                 self._remember(self._observation, known, trial.snapshots)
-            self._bearings.unseen += exploring
         self._score += np.where(exploring, reward, 0.0)
         self._length += exploring
         self._explored += exploring
