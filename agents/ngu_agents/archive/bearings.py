@@ -75,14 +75,15 @@ class Bearings:
         jumps = controlled.places - (self.positions - screens)
         distances = abs(jumps)
         reach = _AT_ONCE + _IN_A_STEP * self.unseen[:, None]
-        near = distances <= reach
         # Across the edge it is the rest of a screen.
-        left = (distances >= _SCREEN - reach) & ~(near & ~self.cut[:, None])
+        near, far = distances <= reach, distances >= _SCREEN - reach
+        left = far & ~near
         leaves = left.any(1)
         changed = (pictures != self.pictures).mean((1, 2)) > _CHANGED
         # What can have come neither way was not the agent.
-        seen = controlled.seen & (near | left).all(1) & (leaves | ~changed)
-        self.lost |= seen & ((near & left).any(1) | (leaves & (self.unseen > _LONG)))
+        seen = controlled.seen & (near | far).all(1) & (leaves | ~changed)
+        unclear = np.where(self.cut, (near & far).any(1), leaves)
+        self.lost |= seen & (unclear | (leaves & (self.unseen > _LONG)))
         known = seen & ~self.lost
         screens -= np.where(left, np.sign(jumps), 0)
         self._stand(known, (screens + controlled.places)[known], pictures)

@@ -59,7 +59,7 @@ class Field(VectorizedEnv):
 
 
 class Street(Field):
-    """Screens without an end to the left and to the right, all alike."""
+    """Screens without an end to the left and to the right, alike but for where a hut is."""
 
     def __init__(self, num_envs, seed=0):
         super().__init__(num_envs, seed)
@@ -80,6 +80,13 @@ class Street(Field):
         self.place[where] = ahead[where]
         self._time += where
         return np.zeros(len(where), np.float32), np.zeros(len(where), bool)
+
+    def _observe(self):
+        pictures = super()._observe()
+        for picture, screen in zip(pictures[:, 0], self.screen.tolist(), strict=True):
+            left = screen * 11 % (SIZE - 8)
+            picture[2:8, left : left + 8] += 50
+        return pictures
 
 
 class Stream(Street):
