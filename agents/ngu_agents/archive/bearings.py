@@ -21,7 +21,7 @@ _AT_ONCE, _IN_A_STEP = 0.1, np.array([1 / 64, 1 / 40], np.float32)
 # In a picture of which more than that has changed nobody has stayed.
 _CHANGED = 1 / 8
 # Where in one step more than that changes the screen may have been left.
-_CUT = 1 / 32
+CUT = 1 / 32
 # Who was not seen for more steps may have left several.
 _LONG = 16
 
@@ -59,7 +59,7 @@ class Bearings:
     ) -> None:
         """The agents in ``where`` take a step, from these pictures to those."""
         self.unseen += where
-        self.cut |= where & ((before != after).mean((1, 2)) > _CUT)
+        self.cut |= where & ((before != after).mean((1, 2)) > CUT)
 
     def follow(
         self, controlled: Controlled, pictures: Shaped[np.ndarray, "E H W"]
