@@ -21,8 +21,9 @@ _SAMPLE = 4096
 _EPSILON, _CLUSTER_DISTANCE, _PSEUDO_COUNT = 1e-3, 0.1, 1.0
 # Cells whose distances are computed at a time: they stay in the cache.
 _ROWS = 128
-# All is computed anew when there are so many times more visits.
-_REFRESH_GROWTH = 1.05
+# All is computed anew when there are so many times more visits; sooner where it is told what is
+# near, of positions, many of which are equal.
+_REFRESH_GROWTH, _REFRESH_GROWTH_OF_POSITIONS = 1.05, 1.02
 
 
 class VisitSample:
@@ -107,6 +108,14 @@ class Known(NamedTuple):
     slices: Int[np.ndarray, " N"]
     """Of time, in which they were reached."""
 
+    def distinct(self) -> tuple[Known, Int[np.ndarray, " N"], Int[np.ndarray, " U"]]:
+        """The U different ones, which of these each of the N is, and how often each one comes."""
+        rows = np.column_stack((self.embeddings, self.scores, self.slices))
+        rows, which, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+        embeddings, scores, slices = np.split(rows, (-2, -1), axis=1)
+        known = Known(embeddings.astype(np.float32), scores[:, 0], slices[:, 0].astype(np.int64))
+        return known, which, counts
+
 
 class Visited:
     """Visits, or cells, that cells are compared with.
@@ -119,6 +128,7 @@ class Visited:
 
     def __init__(self, known: Known, near: float | None = None) -> None:
         self.known = known
+        self._different, _, self._counts = known.distinct()
         if near is None:
             # The mean squared distance of pairs is twice the variance.
             self._mean = 2 * float(known.embeddings.var(0).sum())
@@ -139,9 +149,11 @@ class Visited:
         Returns:
             The sum for each cell: 0 where no visit counts.
         """
-        of_visits, of_cells = torch.from_numpy(self.known.scores), torch.from_numpy(cells.scores)
-        visited_in, reached_in = (torch.from_numpy(known.slices) for known in (self.known, cells))
-        visited = torch.from_numpy(self.known.embeddings)
+        cells, which, _ = cells.distinct()
+        visits, counts = self._different, torch.from_numpy(self._counts).float()
+        of_visits, of_cells = torch.from_numpy(visits.scores), torch.from_numpy(cells.scores)
+        visited_in, reached_in = (torch.from_numpy(known.slices) for known in (visits, cells))
+        visited = torch.from_numpy(visits.embeddings)
         embeddings = torch.from_numpy(cells.embeddings)
         found = np.empty(len(embeddings))
         for first in range(0, len(embeddings), _ROWS):
@@ -151,8 +163,8 @@ class Visited:
             squared[visited_in > reached_in[part, None]] = torch.inf
             normalised = normalised_distances(squared, self._mean)
             similar = kernel(normalised, epsilon=_EPSILON, cluster_distance=_CLUSTER_DISTANCE)
-            found[part] = similar.sum(-1)
-        return found
+            found[part] = similar @ counts
+        return found[which]
 
     def novelty_of(self, cells: Known) -> Float64[np.ndarray, " N"]:
         """Never Give Up's episodic novelty of N cells: 1 / (sqrt(sum of K) + 1).
@@ -188,7 +200,8 @@ class Familiarity:
 
     def refresh(self, visits: Known, cells: Known) -> None:
         """Compare with these visits, the sample's, and with some of these cells from now on."""
-        self.refresh_at = self.sample.count * _REFRESH_GROWTH
+        growth = _REFRESH_GROWTH if self._near is None else _REFRESH_GROWTH_OF_POSITIONS
+        self.refresh_at = self.sample.count * growth
         every = -(-len(cells.scores) // _SAMPLE)
         some = Known(*(values[::every] for values in cells))
         self._compare_with(visits, None if self._near is None else some, every)
