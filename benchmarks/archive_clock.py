@@ -75,7 +75,9 @@ def best_score(
     nearness: Literal["pictures", "steps"] = "pictures",
 ) -> float:
     """The highest score among the steps of 16 environments."""
-    config = ArchiveConfig(explore_steps=20, repeat_probability=0.8, nearness=nearness)
+    config = ArchiveConfig(
+        cells="downscaled", explore_steps=20, repeat_probability=0.8, nearness=nearness
+    )
     envs = ReturningEnvs(Errands(16, max_steps, small), config=config, seed=seed)
     if not levels:
         envs.archive.time_ran_out = lambda length: False

@@ -109,7 +109,8 @@ def _run(folder: Path, seed: int) -> None:
         folder / name for name in ("archive", "policy", "demonstrations.safetensors")
     )
     montezuma = ("--env", "MontezumaRevenge", "--seed", seed)
-    _train(archive, 3_000_000, "--agent", "archive", *montezuma)
+    search = ("--agent", "archive", "--learning.cells", "downscaled")
+    _train(archive, 3_000_000, *search, *montezuma)
     for stage, updates in enumerate(_STAGES):
         told = folder / f"returns-{stage}.json"
         if told.exists():

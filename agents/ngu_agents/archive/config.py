@@ -12,9 +12,9 @@ from ngu_agents.config import RecurrentReplayConfig
 class ReturningConfig:
     """What a cell is, which one is gone back to, and for how long it is explored from."""
 
-    cells: Literal["downscaled", "controlled", "latent"] = "downscaled"
-    """Which states are taken for the same: those of equal small pictures, of equal small pictures
-    in which the agent is at the same place (small pictures alone for grids and vectors), or of near
+    cells: Literal["controlled", "downscaled", "latent"] = "controlled"
+    """Which states are taken for the same: those of equal small pictures in which the agent is at
+    the same place (small pictures alone for grids and vectors), of equal small pictures, or of near
     embeddings by inverse dynamics."""
     cell_width: int = 11
     """Columns that a picture is averaged to."""
@@ -47,9 +47,9 @@ class ReturningConfig:
     """Where that file is; by default in the system's folder for temporary files."""
 
     def __post_init__(self) -> None:
-        if self.cells not in ("downscaled", "controlled", "latent"):
+        if self.cells not in ("controlled", "downscaled", "latent"):
             raise ValueError(
-                f"cells must be 'downscaled', 'controlled' or 'latent', got {self.cells!r}"
+                f"cells must be 'controlled', 'downscaled' or 'latent', got {self.cells!r}"
             )
         if not 0 <= self.novelty_power < float("inf"):
             raise ValueError(f"novelty_power must be at least 0, got {self.novelty_power}")
@@ -61,8 +61,8 @@ class ReturningConfig:
             )
         if self.nearness == "steps" and self.cells == "controlled":
             raise ValueError(
-                "nearness 'steps' takes the place of that of pictures; controlled cells are near "
-                "where the agent's places are, so that nearness must be 'pictures', got 'steps'"
+                "nearness 'steps' needs cells 'downscaled' or 'latent', got 'controlled', which are "
+                "near where the agent's places are"
             )
         if not self.latent_growth > 0:
             raise ValueError(f"latent_growth must be above 0, got {self.latent_growth}")
