@@ -67,6 +67,8 @@ class Bearings:
         """Go on from the last positions to where the agents are seen now, in these pictures.
 
         They are seen by what a step leads to. Who leaves a screen with it has not been there yet.
+        Lost is who may have stayed or left, where a step has changed the picture as leaving does,
+        or can only have left, where none has.
 
         Returns:
             Whose positions are known, and on the same screen as before.
