@@ -271,7 +271,10 @@ def test_a_folder_that_is_not_there():
     [
         ({"novelty_power": -1.0}, "novelty_power must be at least 0, got -1"),
         ({"novelty_power": 0.0, "nearness": "steps"}, "needs a novelty_power above 0, got 0"),
-        ({"cells": "controlled", "nearness": "steps"}, "needs cells 'downscaled' or 'latent', got 'controlled'"),
+        (
+            {"cells": "controlled", "nearness": "steps"},
+            "needs cells 'downscaled' or 'latent', got 'controlled'",
+        ),
         ({"latent_growth": 0.0}, "latent_growth must be above 0, got 0"),
         ({"latent_regroup_steps": 0}, "latent_regroup_steps must be at least 1"),
         ({"cell_width": 0}, "cell_width must be at least 1, got 0"),
