@@ -61,8 +61,8 @@ class ReturningConfig:
             )
         if self.nearness == "steps" and self.cells == "controlled":
             raise ValueError(
-                "nearness 'steps' needs cells 'downscaled' or 'latent', got 'controlled', which are "
-                "near as the agent's places are"
+                "nearness 'steps' needs cells 'downscaled' or 'latent', got 'controlled', which "
+                "are near as the agent's places are"
             )
         if not self.latent_growth > 0:
             raise ValueError(f"latent_growth must be above 0, got {self.latent_growth}")
