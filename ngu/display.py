@@ -132,7 +132,7 @@ class Display:
 
     def _announcement(self) -> str:
         rate, remaining = self._frames_per_second() or 0.0, self._remaining() or 0.0
-        left = self._total - int(self._value("frames") or 0)
+        left = max(0, self._total - int(self._value("frames") or 0))
         return (
             f"{left:,} frames to go at {rate:,.0f} frames/s: about {_roughly(remaining)}. "
             "Ctrl-C stops at any time and keeps everything."

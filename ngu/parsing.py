@@ -58,6 +58,8 @@ def parse(
     env, agent, bonus = (str(stated[name]) for name in _SHAPING)
     if base is not None:
         made = content_of(base)
+        if "agent" not in made:
+            raise SettingsError(f"{base.parent} is no run of ngu.train: {base.name} names no agent")
         for name, value in (("env", env), ("agent", agent), ("bonus", bonus)):
             if value != made.get(name):
                 raise SettingsError(

@@ -188,6 +188,15 @@ def test_how_long_it_takes_is_said_once_it_is_known(clock):
     assert text.count("Ctrl-C stops at any time and keeps everything.") == 1
 
 
+def test_no_fewer_than_no_frames_are_to_go(clock, caplog):
+    with (
+        caplog.at_level(logging.INFO),
+        Display(2_499_998, console=Console(file=io.StringIO())) as shown,
+    ):
+        shown.update(METRICS)
+    assert caplog.messages[0].startswith("0 frames to go at 4,000 frames/s: about 0 seconds.")
+
+
 def test_no_terminal_gets_one_line_for_each_log_point(clock, caplog):
     output = io.StringIO()
     with (

@@ -364,6 +364,13 @@ def test_a_run_may_not_go_on_with_another_environment_bonus_or_agent(base, name,
         parse([f"--{name}", other], "ngu.train", base=base)
 
 
+def test_a_folder_of_another_command_is_named(tmp_path):
+    made = tmp_path / "config.yaml"
+    made.write_text("data: images.npz\nframes: 3000\n")
+    with pytest.raises(SettingsError, match="names no agent"):
+        parse([], "ngu.train", base=made)
+
+
 @pytest.mark.parametrize("name", BONUSES)
 def test_a_bonus_has_its_own_settings(tmp_path, name):
     settings, text, _ = parsed("--env", "disco-maze", "--bonus", name)
