@@ -227,7 +227,6 @@ class ReturningEnvs(VectorWrapper):
         Args:
             observation: of the states [E, ...].
             where: which ones.
-            places: of the agents; by default in the middle, where cells depend on them.
             snapshots: of the E states; by default of those that the environments are in.
         """
         named = self._cells(observation, where)
