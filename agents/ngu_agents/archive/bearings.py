@@ -4,9 +4,15 @@ Who leaves a picture at its right edge comes in at the left edge of the next. So
 seen far from where it was just now has gone the other way, to another screen. Ecoffet et al. (arXiv
 2004.12919) read the room, and the agent's place in it, from the console's memory ("domain
 knowledge"); here both come from what its actions change.
+
+Behind a door, or a way round, another screen may lie at the same place. Of each screen it is known
+in which pictures it was seen, its scenes: a picture unlike all of them is another one (Hartigan,
+"Clustering Algorithms", 1975, section 3.2, the leader algorithm).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped
@@ -18,12 +24,16 @@ from ngu_agents.archive.trials import Controlled
 _SCREEN = np.array([0.6, 0.8], np.float32)
 # So far may an agent seem to have come at once, and so much further in a step.
 _AT_ONCE, _IN_A_STEP = 0.1, np.array([1 / 64, 1 / 40], np.float32)
-# In a picture of which more than that has changed nobody has stayed.
-_CHANGED = 1 / 8
+# Who was seen again may have stayed on its screen, or left it across its rows or its columns.
+_LEAVES = np.array([[False, False], [True, False], [False, True]])
+# Pictures of a scene differ in no more than that. If a screen has so many the nearest one counts.
+_ALIKE, _MOST_SCENES = 1 / 8, 16
 # Where in one step more than that changes the screen may have been left.
 CUT = 1 / 32
 # Who was not seen for more steps may have left several.
 _LONG = 16
+
+_Screen = tuple[int, int]
 
 
 class Bearings:
@@ -34,21 +44,21 @@ class Bearings:
         areas: rows and columns of areas of a screen; positions in the same one are the same cell.
 
     Attributes:
-        positions: rows and columns [E, 2], the fractions of which are the place on the screen; the
-            screen of the beginning has the whole parts 0 and 0.
-        unseen: steps since each was there.
-        cut: for whom the picture has changed since as it does where a screen is left.
-        lost: whose positions are not known any more, until they are put to another one.
-        pictures: [E, H, W] when they were there last.
+        positions: rows, columns and scenes [E, 3]. The fractions of the first two are the place on
+            the screen, their whole parts 0 and 0 on the screen of the beginning; the third counts
+            from 0 on each screen.
     """
 
     def __init__(self, pictures: Shaped[np.ndarray, "E H W"], *, areas: int) -> None:
         num_envs = len(pictures)
-        self.positions = np.full((num_envs, 2), 0.5, np.float32)
-        self.unseen = np.zeros(num_envs, np.int64)
-        self.cut = np.zeros(num_envs, dtype=bool)
-        self.lost = np.zeros(num_envs, dtype=bool)
-        self.pictures = pictures.copy()
+        self.positions = np.zeros((num_envs, 3), np.float32)
+        # Steps since each was seen there, and for whom the picture has changed since as it does
+        # where a screen is left.
+        self._unseen = np.zeros(num_envs, np.int64)
+        self._cut = np.zeros(num_envs, dtype=bool)
+        # Whose positions are not known any more, until they are put to another one.
+        self._lost = np.zeros(num_envs, dtype=bool)
+        self._scenes: dict[_Screen, list[np.ndarray]] = {}
         self._areas = areas
 
     def step(
@@ -58,8 +68,8 @@ class Bearings:
         where: Bool[np.ndarray, " E"],
     ) -> None:
         """The agents in ``where`` take a step, from these pictures to those."""
-        self.unseen += where
-        self.cut |= where & ((before != after).mean((1, 2)) > CUT)
+        self._unseen += where
+        self._cut |= where & ((before != after).mean((1, 2)) > CUT)
 
     def follow(
         self, controlled: Controlled, pictures: Shaped[np.ndarray, "E H W"]
@@ -67,45 +77,92 @@ class Bearings:
         """Go on from the last positions to where the agents are seen now, in these pictures.
 
         They are seen by what a step leads to. Who leaves a screen with it has not been there yet.
-        Lost is who may have stayed or left, where a step has changed the picture as leaving does,
-        or can only have left, where none has.
 
         Returns:
-            Whose positions are known, and on the same screen as before.
+            Whose positions are known, and in the same scene as before.
         """
-        screens = np.floor(self.positions)
-        jumps = controlled.places - (self.positions - screens)
+        before = self.positions.copy()
+        screens = np.floor(before[:, :2])
+        jumps = controlled.places - (before[:, :2] - screens)
         distances = abs(jumps)
-        reach = _AT_ONCE + _IN_A_STEP * self.unseen[:, None]
+        reach = _AT_ONCE + _IN_A_STEP * self._unseen[:, None]
         # Across the edge it is the rest of a screen.
-        near, far = distances <= reach, distances >= _SCREEN - reach
-        left = far & ~near
-        leaves = left.any(1)
-        changed = (pictures != self.pictures).mean((1, 2)) > _CHANGED
-        # What can have come neither way was not the agent.
-        seen = controlled.seen & (near | far).all(1) & (leaves | ~changed)
-        unclear = np.where(self.cut, (near & far).any(1), leaves)
-        self.lost |= seen & (unclear | (leaves & (self.unseen > _LONG)))
-        known = seen & ~self.lost
-        screens -= np.where(left, np.sign(jumps), 0)
-        self._stand(known, (screens + controlled.places)[known], pictures)
-        return known & ~leaves
+        near, far = distances <= reach, (distances >= _SCREEN - reach) & (jumps != 0)
+        ways = np.all(np.where(_LEAVES[:, None], far, near), axis=2)
+        # What can have come no way was not the agent.
+        seen = controlled.seen & ways.any(0) & ~self._lost
+        for env in np.flatnonzero(seen).tolist():
+            leaves = _LEAVES[ways[:, env]]
+            reached = (screens[env] - leaves * np.sign(jumps[env])).astype(int)
+            came_to = [(row, column) for row, column in reached.tolist()]
+            screen = self._reached(env, came_to, pictures[env])
+            if screen is None:
+                self._lost[env] = True
+            else:
+                self.positions[env, :2] = np.array(screen) + controlled.places[env]
+                self._stand(env, pictures[env])
+        left = np.floor(self.positions) != np.floor(before)
+        return seen & ~self._lost & ~left.any(1)
 
-    def put(
+    def _reached(self, env: int, screens: list[_Screen], picture: np.ndarray) -> _Screen | None:
+        """On which screen an agent is, of those that it can have come to; None if unknown.
+
+        Where the picture is known, or no picture of a screen is, there it is rather than where
+        others are known. An unknown scene is believed in only soon after the agent was seen, and if
+        it can have stayed, or the picture has changed as if it had left.
+        """
+        own, cut = self._screen(env), bool(self._cut[env])
+        known = {screen for screen in screens if self._scene(screen, picture) is not None}
+        if own in known and not cut:
+            return own
+        fitting = [at for at in screens if at in known or at not in self._scenes] or screens
+        if len(fitting) > 1:
+            return None
+        believed = self._unseen[env] <= _LONG and (cut or own in screens)
+        return fitting[0] if fitting[0] in known or believed else None
+
+    def _screen(self, env: int) -> _Screen:
+        row, column = np.floor(self.positions[env, :2]).astype(int).tolist()
+        return row, column
+
+    def _scene(self, screen: _Screen, picture: np.ndarray) -> int | None:
+        """The number of a screen's scene in a picture; None if that is not known."""
+        scenes = self._scenes.get(screen)
+        if not scenes:
+            return None
+        differences = [(scene != picture).mean() for scene in scenes]
+        nearest = int(np.argmin(differences))
+        alike = differences[nearest] <= _ALIKE or len(scenes) == _MOST_SCENES
+        return nearest if alike else None
+
+    def begin(
         self,
         where: Bool[np.ndarray, " E"],
-        positions: Float32[np.ndarray, "K 2"],
+        places: Float32[np.ndarray, "K 2"],
         pictures: Shaped[np.ndarray, "E H W"],
     ) -> None:
-        """The K agents in ``where`` stand at these positions now, in these pictures."""
-        self._stand(where, positions, pictures)
-        self.lost[where] = False
+        """The K agents in ``where`` stand at these places where an episode begins."""
+        self.positions[where, :2] = places
+        for env in np.flatnonzero(where).tolist():
+            self._stand(env, pictures[env])
 
-    def _stand(self, where: np.ndarray, positions: np.ndarray, pictures: np.ndarray) -> None:
+    def put(self, where: Bool[np.ndarray, " E"], positions: Float32[np.ndarray, "K 3"]) -> None:
+        """The K agents in ``where`` stand at these positions now."""
         self.positions[where] = positions
-        self.pictures[where] = pictures[where]
-        self.unseen[where] = 0
-        self.cut[where] = False
+        self._unseen[where] = 0
+        self._cut[where] = self._lost[where] = False
+
+    def _stand(self, env: int, picture: np.ndarray) -> None:
+        """An agent is seen in this picture on the screen that it is on."""
+        screen = self._screen(env)
+        scene = self._scene(screen, picture)
+        if scene is None:
+            scenes = self._scenes.setdefault(screen, [])
+            scene = len(scenes)
+            scenes.append(picture.copy())
+        self.positions[env, 2] = scene
+        self._unseen[env] = 0
+        self._cut[env] = self._lost[env] = False
 
     def placed(self, named: Named) -> Named:
         """Cells of pictures, parted by where the agents are; embedded in their positions."""
@@ -113,12 +170,23 @@ class Bearings:
         names = [name + area.tobytes() for name, area in zip(named.names, areas, strict=True)]
         return Named(names, self.positions.copy())
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Everything that lasts, to be saved and written to."""
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that lasts."""
+        screens = [screen for screen, scenes in self._scenes.items() for _ in scenes]
+        pictures = [scene for scenes in self._scenes.values() for scene in scenes]
         return {
-            "positions": self.positions,
-            "unseen": self.unseen,
-            "cut": self.cut,
-            "lost": self.lost,
-            "pictures": self.pictures,
+            "positions": self.positions.copy(),
+            "unseen": self._unseen.copy(),
+            "cut": self._cut.copy(),
+            "lost": self._lost.copy(),
+            "screens": np.array(screens, np.int64).reshape(-1, 2),
+            "scenes": np.array(pictures),
         }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned."""
+        self.positions[:], self._unseen[:] = state["positions"], state["unseen"]
+        self._cut[:], self._lost[:] = state["cut"], state["lost"]
+        self._scenes = {}
+        for (row, column), scene in zip(state["screens"].tolist(), state["scenes"], strict=True):
+            self._scenes.setdefault((row, column), []).append(scene.copy())

@@ -128,7 +128,8 @@ class ReturningEnvs(VectorWrapper):
         self._lives[:] = info.get("lives", 0)
         if self._trials and self._bearings:
             self._beginnings[:] = self._trials.beginnings()
-            self._bearings.put(everywhere, self._beginnings, self._trials.pictures(observation))
+            pictures = self._trials.pictures(observation)
+            self._bearings.begin(everywhere, self._beginnings, pictures)
         self._cell[:] = -1
         if self._passed:
             self._passed.forget(everywhere)
@@ -201,9 +202,11 @@ class ReturningEnvs(VectorWrapper):
         self._score[rows], self._length[rows], self._node[rows] = np.array(ways).T
         self._cell[rows] = np.where(anew, -1, cells)
         if self._trials and self._bearings:
-            positions = self.archive.embeddings(cells)
-            positions[anew] = self._beginnings[rows[anew] % len(roots)]
-            self._bearings.put(where, positions, self._trials.pictures(observation))
+            self._bearings.put(where, self.archive.embeddings(cells))
+            if anew.any():
+                begins = np.isin(np.arange(self.num_envs), rows[anew])
+                places = self._beginnings[rows[anew] % len(roots)]
+                self._bearings.begin(begins, places, self._trials.pictures(observation))
         self._explored[rows] = 0
         if self._passed:
             self._passed.forget(where)
@@ -298,6 +301,7 @@ class ReturningEnvs(VectorWrapper):
             "cells": self._cells.state_dict(),
             "passed": self._passed and self._passed.state_dict(),
             "trials": self._trials and self._trials.state_dict(),
+            "bearings": self._bearings and self._bearings.state_dict(),
             "roots": {
                 str(node): np.frombuffer(root, np.uint8) for node, root in self.roots.items()
             },
@@ -315,6 +319,8 @@ class ReturningEnvs(VectorWrapper):
             self._passed.load_state_dict(state["passed"])
         if self._trials:
             self._trials.load_state_dict(state["trials"])
+        if self._bearings:
+            self._bearings.load_state_dict(state["bearings"])
         self.roots = {int(node): root.tobytes() for node, root in state["roots"].items()}
         set_generator_state(self._generator, state["generator"])
         self._actions = [bytearray(piece.tobytes()) for piece in state["actions"]]
@@ -322,8 +328,7 @@ class ReturningEnvs(VectorWrapper):
             values[:] = state["arrays"][name]
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        bearings = self._bearings.arrays() if self._bearings else {}
-        return bearings | {
+        return {
             "over": self._over,
             "anew": self._anew,
             "score": self._score,

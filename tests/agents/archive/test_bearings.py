@@ -5,16 +5,30 @@ from ngu_agents.archive.bearings import Bearings
 from ngu_agents.archive.cells import Named
 from ngu_agents.archive.trials import Controlled
 
+ONE = np.ones(1, bool)
 PICTURE = np.zeros((1, 8, 8), np.uint8)
+OTHER, THIRD = PICTURE.copy(), PICTURE.copy()
+OTHER[:, :2], THIRD[:, 4:6] = 9, 9
 
 
-def seen_at(bearings, place, *, after=4, cut=False, picture=None):
+def begun(*place):
+    """The bearings of an agent that begins at this place."""
+    bearings = Bearings(PICTURE, areas=10)
+    bearings.begin(ONE, np.array([place or (0.5, 0.5)], np.float32), PICTURE)
+    return bearings
+
+
+def seen_at(bearings, place, *, after=4, cut=False, picture=PICTURE):
     """The position of a single agent that is seen so many steps later; None where not known."""
-    bearings.unseen += after - 1
-    bearings.step(PICTURE, PICTURE + 9 * cut, np.ones(1, bool))
-    controlled = Controlled(np.array([place], np.float32), np.ones(1, bool))
-    known = bearings.follow(controlled, PICTURE if picture is None else picture)
-    return bearings.positions[0].tolist() if known[0] else None
+    for _ in range(after - 1):
+        bearings.step(PICTURE, PICTURE, ONE)
+    bearings.step(PICTURE, PICTURE + 9 * cut, ONE)
+    known = bearings.follow(Controlled(np.array([place], np.float32), ONE), picture)
+    return pytest.approx(bearings.positions[0].tolist()) if known[0] else None
+
+
+def scene(bearings):
+    return int(bearings.positions[0, 2])
 
 
 @pytest.mark.parametrize(
@@ -28,74 +42,113 @@ def seen_at(bearings, place, *, after=4, cut=False, picture=None):
     ],
 )
 def test_who_leaves_a_screen_comes_in_on_the_other_side_of_the_next(before, then, screen):
-    bearings = Bearings(PICTURE, areas=10)
-    bearings.put(np.ones(1, bool), np.array([before], np.float32) + 7, PICTURE)
+    bearings = begun(*before)
     at_once = seen_at(bearings, then, cut=any(screen))
     assert (at_once is None) == any(screen)
     # Then it is on the other screen for sure.
-    assert seen_at(bearings, then) == pytest.approx(
-        [7 + s + t for s, t in zip(screen, then, strict=True)]
-    )
+    assert seen_at(bearings, then) == [s + t for s, t in zip(screen, then, strict=True)] + [0]
 
 
 def test_what_nobody_can_have_done_was_not_the_agent():
-    bearings = Bearings(PICTURE, areas=10)
+    bearings = begun()
     assert seen_at(bearings, (0.5, 0.9)) is None
-    assert bearings.positions.tolist() == [[0.5, 0.5]]
+    assert bearings.positions.tolist() == [[0.5, 0.5, 0]]
     # It has had the time to get there by now.
-    assert seen_at(bearings, (0.5, 0.9), after=8) == pytest.approx([0.5, 0.9])
+    assert seen_at(bearings, (0.5, 0.9), after=8) == [0.5, 0.9, 0]
 
 
 def test_whose_picture_never_changed_at_once_has_stayed():
-    bearings = Bearings(PICTURE, areas=10)
-    assert seen_at(bearings, (0.5, 0.6), after=40) == pytest.approx([0.5, 0.6])
-    assert seen_at(bearings, (0.5, 0.05), after=40) == pytest.approx([0.5, 0.05])
+    bearings = begun()
+    assert seen_at(bearings, (0.5, 0.6), after=40) == [0.5, 0.6, 0]
+    assert seen_at(bearings, (0.5, 0.05), after=40) == [0.5, 0.05, 0]
 
 
-@pytest.mark.parametrize(("after", "cut"), [(40, True), (4, False)])
-def test_who_may_have_come_from_either_side_is_lost(after, cut):
-    bearings = Bearings(PICTURE, areas=10)
-    bearings.put(np.ones(1, bool), np.array([[0.5, 0.9]], np.float32), PICTURE)
-    assert seen_at(bearings, (0.5, 0.1), after=after, cut=cut) is None
+@pytest.mark.parametrize(
+    ("after", "cut", "picture"),
+    [(40, True, PICTURE), (4, False, PICTURE), (4, False, OTHER), (20, True, OTHER)],
+)
+def test_who_may_have_come_from_either_side_is_lost(after, cut, picture):
+    bearings = begun(0.5, 0.9)
+    assert seen_at(bearings, (0.5, 0.1), after=after, cut=cut, picture=picture) is None
     assert seen_at(bearings, (0.5, 0.1)) is None, "it must not be found again before it goes back"
-    bearings.put(np.ones(1, bool), np.array([[2.5, 3.5]], np.float32), PICTURE)
-    assert seen_at(bearings, (0.5, 0.6)) == pytest.approx([2.5, 3.6])
+    bearings.put(ONE, np.array([[2.5, 3.5, 0]], np.float32))
+    assert seen_at(bearings, (0.5, 0.6)) == [2.5, 3.6, 0]
+
+
+def test_a_known_picture_tells_from_which_side():
+    bearings = begun(0.5, 0.95)
+    seen_at(bearings, (0.5, 0.05), cut=True, picture=OTHER)
+    assert bearings.positions[0] == pytest.approx([0.5, 1.05, 0])
+    for picture, place in ((OTHER, 1.9), (PICTURE, 0.95), (PICTURE, 0.1), (OTHER, 1.05)):
+        seen_at(bearings, (0.5, place % 1), after=40, cut=True, picture=picture)
+        assert bearings.positions[0] == pytest.approx([0.5, place, 0])
+    assert seen_at(bearings, (0.5, 0.5), after=40, cut=True, picture=THIRD) is None
+    assert seen_at(bearings, (0.5, 0.5), picture=OTHER) is None, "it is lost"
 
 
 def test_a_picture_that_flickers_does_not_matter_soon_after():
-    bearings = Bearings(PICTURE, areas=10)
-    assert seen_at(bearings, (0.5, 0.6), cut=True) == pytest.approx([0.5, 0.6])
+    assert seen_at(begun(), (0.5, 0.6), cut=True) == [0.5, 0.6, 0]
 
 
-def test_nobody_has_stayed_in_another_picture():
-    other = PICTURE.copy()
-    other[:, :2] = 9
-    bearings = Bearings(PICTURE, areas=10)
-    assert seen_at(bearings, (0.5, 0.6), picture=other) is None
-    assert seen_at(bearings, (0.5, 0.6)) == pytest.approx([0.5, 0.6])
-    bearings.put(np.ones(1, bool), np.array([[0.5, 0.95]], np.float32), PICTURE)
-    leaving = seen_at(bearings, (0.5, 0.05), cut=True, picture=other)
-    assert leaving is None, "it is about to leave"
-    assert seen_at(bearings, (0.5, 0.1), picture=other) == pytest.approx([0.5, 1.1])
+def test_another_picture_at_the_same_place_is_another_scene():
+    bearings = begun()
+    assert seen_at(bearings, (0.5, 0.6), picture=OTHER) is None, "it is about to go through a door"
+    assert seen_at(bearings, (0.5, 0.6), picture=OTHER) == [0.5, 0.6, 1]
+    flickering = OTHER.copy()
+    flickering[0, 2] = 1
+    assert seen_at(bearings, (0.5, 0.6), picture=flickering) == [0.5, 0.6, 1]
+    assert seen_at(bearings, (0.5, 0.6), picture=THIRD) is None
+    assert seen_at(bearings, (0.5, 0.6), picture=THIRD) == [0.5, 0.6, 2]
+    assert seen_at(bearings, (0.5, 0.6)) is None
+    assert seen_at(bearings, (0.5, 0.6)) == [0.5, 0.6, 0]
+
+
+def test_a_screen_has_no_more_than_sixteen_scenes():
+    bearings = begun()
+    for shade in range(1, 40):
+        seen_at(bearings, (0.5, 0.5), picture=PICTURE + np.uint8(shade))
+        assert scene(bearings) == shade if shade < 16 else scene(bearings) in range(16)
+    nearly = np.full_like(PICTURE, 3)
+    nearly[0, :4] = 100
+    seen_at(bearings, (0.5, 0.5), picture=nearly)
+    assert scene(bearings) == 3
 
 
 def test_only_who_is_seen_is_followed():
-    bearings = Bearings(np.repeat(PICTURE, 3, 0), areas=10)
+    pictures = np.repeat(PICTURE, 3, 0)
+    bearings = Bearings(pictures, areas=10)
+    everywhere = np.ones(3, bool)
+    bearings.begin(everywhere, np.array([[0.5, 0.5]] * 3, np.float32), pictures)
     where = np.array([True, False, True])
-    bearings.put(where, np.array([[0.5, 0.25], [1.5, 0.75]], np.float32), bearings.pictures)
-    bearings.unseen += 4
+    bearings.put(where, np.array([[0.5, 0.25, 0], [1.5, 0.75, 0]], np.float32))
+    for _ in range(4):
+        bearings.step(pictures, pictures, everywhere)
     places = np.full((3, 2), 0.5, np.float32)
     places[:, 1] = 0.3, 0.4, 0.7
-    known = bearings.follow(Controlled(places, np.array([True, False, True])), bearings.pictures)
+    known = bearings.follow(Controlled(places, where), pictures)
     assert known.tolist() == [True, False, True]
-    np.testing.assert_allclose(bearings.positions, [[0.5, 0.3], [0.5, 0.5], [1.5, 0.7]])
-    assert bearings.unseen.tolist() == [0, 4, 0]
+    np.testing.assert_allclose(bearings.positions, [[0.5, 0.3, 0], [0.5, 0.5, 0], [1.5, 0.7, 0]])
+    assert bearings.state_dict()["unseen"].tolist() == [0, 4, 0]
 
 
 def test_the_same_picture_on_two_screens_is_two_cells():
-    bearings = Bearings(np.repeat(PICTURE, 3, 0), areas=4)
-    places = np.array([[0.5, 0.5], [0.5, 1.5], [0.6, 0.6]], np.float32)
-    bearings.put(np.ones(3, bool), places, bearings.pictures)
-    names, embeddings = bearings.placed(Named([b"same"] * 3, np.zeros((3, 7), np.float32)))
-    assert names[0] == names[2] != names[1]
-    np.testing.assert_array_equal(embeddings, places)
+    bearings = Bearings(np.repeat(PICTURE, 4, 0), areas=4)
+    positions = [[0.5, 0.5, 0], [0.5, 1.5, 0], [0.6, 0.6, 0], [0.5, 0.5, 1]]
+    bearings.put(np.ones(4, bool), np.array(positions, np.float32))
+    names, embeddings = bearings.placed(Named([b"same"] * 4, np.zeros((4, 7), np.float32)))
+    assert names[0] == names[2]
+    assert len(set(names)) == 3
+    np.testing.assert_allclose(embeddings, positions)
+
+
+def test_scenes_last():
+    bearings = begun(0.5, 0.95)
+    seen_at(bearings, (0.5, 0.9), picture=OTHER)
+    seen_at(bearings, (0.5, 0.05), cut=True, picture=THIRD)
+    other = Bearings(PICTURE, areas=10)
+    other.load_state_dict(bearings.state_dict())
+    for picture, place in ((OTHER, 0.9), (THIRD, 1.1), (PICTURE, 0.9)):
+        for each in (bearings, other):
+            seen_at(each, (0.5, place % 1), after=40, cut=True, picture=picture)
+        np.testing.assert_array_equal(other.positions, bearings.positions)
+        assert bearings.positions[0, 1] == pytest.approx(place)

@@ -115,8 +115,8 @@ def explored(num_envs=4, steps=600, seed=0, world=Field, **config):
 
 
 def areas_of(name):
-    """Row and column of the area that a cell's name ends in."""
-    return np.frombuffer(name[-4:], np.int16)
+    """Row and column of the area in which a cell's name has its agent."""
+    return np.frombuffer(name[-6:-2], np.int16)
 
 
 def test_the_agent_is_where_the_pictures_differ():
@@ -193,12 +193,13 @@ def test_screens_that_look_alike_are_told_apart():
     other.reset()
     found = envs.archive.embeddings(np.arange(len(envs.archive)))
     screens = set()
-    for cell, (_, column) in enumerate(found):
+    for cell, (_, column, scene) in enumerate(found):
         other.restore(np.ones(1, bool), [envs.archive.snapshots[cell]])
         true = other.screen[0] + (other.place[0, 1] + 0.5) / SIZE
         # The pixels that differ are one beside it.
         assert abs(column - true) <= 1.5 / SIZE
         assert abs(areas_of(envs.archive._names[cell])[1] - 4 * true) <= 1 + 4 * 1.5 / SIZE
+        assert scene == 0
         screens.add(int(other.screen[0]))
     assert len(screens) >= 3
 
@@ -207,7 +208,7 @@ def test_who_has_come_to_another_picture_is_seen_there():
     stream, envs, loop, _ = explored(num_envs=8, steps=1, world=Stream, trial_steps=4)
     unseen, screens = [], set()
     for _ in zip(loop, range(300), strict=False):
-        unseen.append(envs._bearings.unseen.max())
+        unseen.append(envs._bearings.state_dict()["unseen"].max())
         screens.update(stream.screen.tolist())
     assert len(screens) >= 3
     assert max(unseen) <= 4
