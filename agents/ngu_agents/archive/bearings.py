@@ -6,13 +6,14 @@ seen far from where it was just now has gone the other way, to another screen. E
 knowledge"); here both come from what its actions change.
 
 Behind a door, or a way round, another screen may lie at the same place. Of each screen it is known
-in which pictures it was seen, its scenes: a picture unlike all of them is another one (Hartigan,
-"Clustering Algorithms", 1975, section 3.2, the leader algorithm).
+in which pictures it was seen; one unlike all of these is another one (Hartigan, "Clustering
+Algorithms", 1975, section 3.2, the leader algorithm). Pictures that an agent sees one after the
+other and stays, as where floors come and go, are of the same scene; others of different scenes.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped
@@ -26,14 +27,21 @@ _SCREEN = np.array([0.6, 0.8], np.float32)
 _AT_ONCE, _IN_A_STEP = 0.1, np.array([1 / 64, 1 / 40], np.float32)
 # Who was seen again may have stayed on its screen, or left it across its rows or its columns.
 _LEAVES = np.array([[False, False], [True, False], [False, True]])
-# Pictures of a scene differ in no more than that. If a screen has so many the nearest one counts.
-_ALIKE, _MOST_SCENES = 1 / 8, 16
+# Alike are pictures that differ in no more than that. A screen has so many others at most.
+_ALIKE, _MOST_PICTURES = 1 / 8, 16
 # Where in one step more than that changes the screen may have been left.
 CUT = 1 / 32
 # Who was not seen for more steps may have left several.
 _LONG = 16
 
 _Screen = tuple[int, int]
+
+
+class _Seen(NamedTuple):
+    """A picture that a screen was seen in, and the first one of its scene, by its number."""
+
+    picture: np.ndarray
+    scene: int
 
 
 class Bearings:
@@ -45,8 +53,8 @@ class Bearings:
 
     Attributes:
         positions: rows, columns and scenes [E, 3]. The fractions of the first two are the place on
-            the screen, their whole parts 0 and 0 on the screen of the beginning; the third counts
-            from 0 on each screen.
+            the screen, their whole parts 0 and 0 on the screen of the beginning; the third is the
+            number of the scene on its screen.
     """
 
     def __init__(self, pictures: Shaped[np.ndarray, "E H W"], *, areas: int) -> None:
@@ -58,7 +66,7 @@ class Bearings:
         self._cut = np.zeros(num_envs, dtype=bool)
         # Whose positions are not known any more, until they are put to another one.
         self._lost = np.zeros(num_envs, dtype=bool)
-        self._scenes: dict[_Screen, list[np.ndarray]] = {}
+        self._pictures: dict[_Screen, list[_Seen]] = {}
         self._areas = areas
 
     def step(
@@ -98,9 +106,10 @@ class Bearings:
             screen = self._reached(env, came_to, pictures[env])
             if screen is None:
                 self._lost[env] = True
-            else:
-                self.positions[env, :2] = np.array(screen) + controlled.places[env]
-                self._stand(env, pictures[env])
+                continue
+            stayed = screen == self._screen(env) and bool(self._unseen[env] <= _LONG)
+            self.positions[env, :2] = np.array(screen) + controlled.places[env]
+            self._stand(env, pictures[env], stayed=stayed)
         left = np.floor(self.positions) != np.floor(before)
         return seen & ~self._lost & ~left.any(1)
 
@@ -108,14 +117,14 @@ class Bearings:
         """On which screen an agent is, of those that it can have come to; None if unknown.
 
         Where the picture is known, or no picture of a screen is, there it is rather than where
-        others are known. An unknown scene is believed in only soon after the agent was seen, and if
-        it can have stayed, or the picture has changed as if it had left.
+        others are known. An unknown picture is believed in only soon after the agent was seen, and
+        if it can have stayed, or the picture has changed as if it had left.
         """
         own, cut = self._screen(env), bool(self._cut[env])
-        known = {screen for screen in screens if self._scene(screen, picture) is not None}
+        known = {screen for screen in screens if self._known(screen, picture) is not None}
         if own in known and not cut:
             return own
-        fitting = [at for at in screens if at in known or at not in self._scenes] or screens
+        fitting = [at for at in screens if at in known or at not in self._pictures] or screens
         if len(fitting) > 1:
             return None
         believed = self._unseen[env] <= _LONG and (cut or own in screens)
@@ -125,15 +134,15 @@ class Bearings:
         row, column = np.floor(self.positions[env, :2]).astype(int).tolist()
         return row, column
 
-    def _scene(self, screen: _Screen, picture: np.ndarray) -> int | None:
-        """The number of a screen's scene in a picture; None if that is not known."""
-        scenes = self._scenes.get(screen)
-        if not scenes:
+    def _known(self, screen: _Screen, picture: np.ndarray) -> _Seen | None:
+        """The most similar picture that a screen was seen in; None if there is none alike."""
+        pictures = self._pictures.get(screen)
+        if not pictures:
             return None
-        differences = [(scene != picture).mean() for scene in scenes]
+        differences = [(seen.picture != picture).mean() for seen in pictures]
         nearest = int(np.argmin(differences))
-        alike = differences[nearest] <= _ALIKE or len(scenes) == _MOST_SCENES
-        return nearest if alike else None
+        alike = differences[nearest] <= _ALIKE or len(pictures) == _MOST_PICTURES
+        return pictures[nearest] if alike else None
 
     def begin(
         self,
@@ -144,7 +153,7 @@ class Bearings:
         """The K agents in ``where`` stand at these places where an episode begins."""
         self.positions[where, :2] = places
         for env in np.flatnonzero(where).tolist():
-            self._stand(env, pictures[env])
+            self._stand(env, pictures[env], stayed=False)
 
     def put(self, where: Bool[np.ndarray, " E"], positions: Float32[np.ndarray, "K 3"]) -> None:
         """The K agents in ``where`` stand at these positions now."""
@@ -152,14 +161,20 @@ class Bearings:
         self._unseen[where] = 0
         self._cut[where] = self._lost[where] = False
 
-    def _stand(self, env: int, picture: np.ndarray) -> None:
-        """An agent is seen in this picture on the screen that it is on."""
+    def _stand(self, env: int, picture: np.ndarray, *, stayed: bool) -> None:
+        """An agent is seen in this picture on its screen; in the same scene if it has stayed."""
         screen = self._screen(env)
-        scene = self._scene(screen, picture)
-        if scene is None:
-            scenes = self._scenes.setdefault(screen, [])
-            scene = len(scenes)
-            scenes.append(picture.copy())
+        pictures = self._pictures.setdefault(screen, [])
+        known = self._known(screen, picture)
+        scene = len(pictures) if known is None else known.scene
+        if stayed:
+            same = {scene, pictures[int(self.positions[env, 2])].scene}
+            scene = min(same)
+            pictures[:] = [
+                seen._replace(scene=scene) if seen.scene in same else seen for seen in pictures
+            ]
+        if known is None:
+            pictures.append(_Seen(picture.copy(), scene))
         self.positions[env, 2] = scene
         self._unseen[env] = 0
         self._cut[env] = self._lost[env] = False
@@ -172,21 +187,23 @@ class Bearings:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that lasts."""
-        screens = [screen for screen, scenes in self._scenes.items() for _ in scenes]
-        pictures = [scene for scenes in self._scenes.values() for scene in scenes]
+        every = [(screen, seen) for screen, known in self._pictures.items() for seen in known]
         return {
             "positions": self.positions.copy(),
             "unseen": self._unseen.copy(),
             "cut": self._cut.copy(),
             "lost": self._lost.copy(),
-            "screens": np.array(screens, np.int64).reshape(-1, 2),
-            "scenes": np.array(pictures),
+            "screens": np.array([screen for screen, _ in every], np.int64).reshape(-1, 2),
+            "scenes": np.array([seen.scene for _, seen in every], np.int64),
+            "pictures": np.array([seen.picture for _, seen in every]),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
         self.positions[:], self._unseen[:] = state["positions"], state["unseen"]
         self._cut[:], self._lost[:] = state["cut"], state["lost"]
-        self._scenes = {}
-        for (row, column), scene in zip(state["screens"].tolist(), state["scenes"], strict=True):
-            self._scenes.setdefault((row, column), []).append(scene.copy())
+        self._pictures = {}
+        for (row, column), scene, picture in zip(
+            state["screens"].tolist(), state["scenes"].tolist(), state["pictures"], strict=True
+        ):
+            self._pictures.setdefault((row, column), []).append(_Seen(picture.copy(), scene))

@@ -71,8 +71,8 @@ def test_who_may_have_come_from_either_side_is_lost(after, cut, picture):
     bearings = begun(0.5, 0.9)
     assert seen_at(bearings, (0.5, 0.1), after=after, cut=cut, picture=picture) is None
     assert seen_at(bearings, (0.5, 0.1)) is None, "it must not be found again before it goes back"
-    bearings.put(ONE, np.array([[2.5, 3.5, 0]], np.float32))
-    assert seen_at(bearings, (0.5, 0.6)) == [2.5, 3.6, 0]
+    bearings.put(ONE, np.array([[0.5, 0.8, 0]], np.float32))
+    assert seen_at(bearings, (0.5, 0.7)) == [0.5, 0.7, 0]
 
 
 def test_a_known_picture_tells_from_which_side():
@@ -90,28 +90,47 @@ def test_a_picture_that_flickers_does_not_matter_soon_after():
     assert seen_at(begun(), (0.5, 0.6), cut=True) == [0.5, 0.6, 0]
 
 
-def test_another_picture_at_the_same_place_is_another_scene():
-    bearings = begun()
-    assert seen_at(bearings, (0.5, 0.6), picture=OTHER) is None, "it is about to go through a door"
-    assert seen_at(bearings, (0.5, 0.6), picture=OTHER) == [0.5, 0.6, 1]
-    flickering = OTHER.copy()
+def test_behind_a_door_is_another_scene():
+    bearings = begun(0.5, 0.95)
+    seen_at(bearings, (0.5, 0.05), cut=True, picture=OTHER)
+    seen_at(bearings, (0.5, 0.95), cut=True, picture=THIRD)
+    assert bearings.positions[0] == pytest.approx([0.5, 0.95, 1])
+    flickering = THIRD.copy()
     flickering[0, 2] = 1
-    assert seen_at(bearings, (0.5, 0.6), picture=flickering) == [0.5, 0.6, 1]
-    assert seen_at(bearings, (0.5, 0.6), picture=THIRD) is None
-    assert seen_at(bearings, (0.5, 0.6), picture=THIRD) == [0.5, 0.6, 2]
-    assert seen_at(bearings, (0.5, 0.6)) is None
-    assert seen_at(bearings, (0.5, 0.6)) == [0.5, 0.6, 0]
+    assert seen_at(bearings, (0.5, 0.9), picture=flickering) == [0.5, 0.9, 1]
+    seen_at(bearings, (0.5, 0.05), cut=True, picture=OTHER)
+    assert scene(bearings) == 0
+    seen_at(bearings, (0.5, 0.95), cut=True)
+    assert scene(bearings) == 0
 
 
-def test_a_screen_has_no_more_than_sixteen_scenes():
-    bearings = begun()
-    for shade in range(1, 40):
-        seen_at(bearings, (0.5, 0.5), picture=PICTURE + np.uint8(shade))
-        assert scene(bearings) == shade if shade < 16 else scene(bearings) in range(16)
-    nearly = np.full_like(PICTURE, 3)
-    nearly[0, :4] = 100
-    seen_at(bearings, (0.5, 0.5), picture=nearly)
-    assert scene(bearings) == 3
+def test_where_floors_come_and_go_is_the_same_scene():
+    bearings = begun(0.5, 0.95)
+    assert seen_at(bearings, (0.5, 0.95), picture=OTHER) == [0.5, 0.95, 0]
+    seen_at(bearings, (0.5, 0.05), cut=True, picture=OTHER)
+    seen_at(bearings, (0.5, 0.95), cut=True, picture=THIRD)
+    assert scene(bearings) == 2
+    behind = bearings.positions.copy()
+    assert seen_at(bearings, (0.5, 0.95)) is None, "it was not known that they are the same"
+    assert scene(bearings) == 0
+    bearings.put(ONE, behind)
+    assert seen_at(bearings, (0.5, 0.9), picture=THIRD) is None
+    assert seen_at(bearings, (0.5, 0.9), picture=THIRD) == [0.5, 0.9, 0]
+
+
+def test_of_a_screen_no_more_than_sixteen_pictures_are_told_apart():
+    bearings = begun(0.5, 0.95)
+    for shade in range(40):
+        there = PICTURE + np.uint8(shade + 1)
+        if shade == 39:
+            there[0, :4], there[0, 4:] = 100, 3
+        seen_at(bearings, (0.5, 0.05), cut=True, picture=there)
+        assert bearings.positions[0, 1] == pytest.approx(1.05)
+        assert scene(bearings) == shade if shade < 16 else scene(bearings) < 16
+        seen_at(bearings, (0.5, 0.95), cut=True)
+        assert bearings.positions[0, 1] == pytest.approx(0.95)
+    seen_at(bearings, (0.5, 0.05), cut=True, picture=there)
+    assert scene(bearings) == 2, "the nearest counts"
 
 
 def test_only_who_is_seen_is_followed():
@@ -120,14 +139,14 @@ def test_only_who_is_seen_is_followed():
     everywhere = np.ones(3, bool)
     bearings.begin(everywhere, np.array([[0.5, 0.5]] * 3, np.float32), pictures)
     where = np.array([True, False, True])
-    bearings.put(where, np.array([[0.5, 0.25, 0], [1.5, 0.75, 0]], np.float32))
+    bearings.put(where, np.array([[0.5, 0.25, 0], [0.5, 0.75, 0]], np.float32))
     for _ in range(4):
         bearings.step(pictures, pictures, everywhere)
     places = np.full((3, 2), 0.5, np.float32)
     places[:, 1] = 0.3, 0.4, 0.7
     known = bearings.follow(Controlled(places, where), pictures)
     assert known.tolist() == [True, False, True]
-    np.testing.assert_allclose(bearings.positions, [[0.5, 0.3, 0], [0.5, 0.5, 0], [1.5, 0.7, 0]])
+    np.testing.assert_allclose(bearings.positions, [[0.5, 0.3, 0], [0.5, 0.5, 0], [0.5, 0.7, 0]])
     assert bearings.state_dict()["unseen"].tolist() == [0, 4, 0]
 
 
