@@ -116,15 +116,18 @@ class Bearings:
     def _reached(self, env: int, screens: list[_Screen], picture: np.ndarray) -> _Screen | None:
         """On which screen an agent is, of those that it can have come to; None if unknown.
 
-        Where the picture is known, or no picture of a screen is, there it is rather than where
-        others are known. An unknown picture is believed in only soon after the agent was seen, and
-        if it can have stayed, or the picture has changed as if it had left.
+        Where the picture is known there it is rather than where others are; of a screen that nobody
+        has seen there is no telling. A picture that is unknown everywhere is believed in only if
+        there is no choice, soon after the agent was seen, and if it can have stayed, or the picture
+        has changed as if it had left.
         """
         own, cut = self._screen(env), bool(self._cut[env])
         known = {screen for screen in screens if self._known(screen, picture) is not None}
         if own in known and not cut:
             return own
-        fitting = [at for at in screens if at in known or at not in self._pictures] or screens
+        fitting = screens
+        if known:
+            fitting = [at for at in screens if at in known or at not in self._pictures]
         if len(fitting) > 1:
             return None
         believed = self._unseen[env] <= _LONG and (cut or own in screens)

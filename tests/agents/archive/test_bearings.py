@@ -65,7 +65,13 @@ def test_whose_picture_never_changed_at_once_has_stayed():
 
 @pytest.mark.parametrize(
     ("after", "cut", "picture"),
-    [(40, True, PICTURE), (4, False, PICTURE), (4, False, OTHER), (20, True, OTHER)],
+    [
+        (40, True, PICTURE),
+        (4, False, PICTURE),
+        (4, False, OTHER),
+        (20, True, OTHER),
+        (16, True, OTHER),
+    ],
 )
 def test_who_may_have_come_from_either_side_is_lost(after, cut, picture):
     bearings = begun(0.5, 0.9)
