@@ -102,6 +102,34 @@ class Stream(Street):
         return pictures
 
 
+class Streets(Street):
+    """Two of them, one behind the other: with a door on the first screen."""
+
+    def __init__(self, num_envs, seed=0):
+        super().__init__(num_envs, seed)
+        self.behind = np.zeros(num_envs, dtype=bool)
+
+    def _arrays(self):
+        return {**super()._arrays(), "behind": self.behind}
+
+    def _begin(self, where):
+        super()._begin(where)
+        self.behind[where] = False
+
+    def _advance(self, actions, where):
+        came = super()._advance(actions, where)
+        row, column = self.place.T
+        through = where & (self.screen == 0) & (row == 19) & (abs(column - 18) < 13)
+        self.behind ^= through
+        self.place[through, 0] = 20
+        return came
+
+    def _observe(self):
+        pictures = super()._observe()
+        pictures[self.behind, 0, SIZE // 2 :] += 50
+        return pictures
+
+
 def explored(num_envs=4, steps=600, seed=0, world=Field, **config):
     config = ArchiveConfig(cells="controlled", explore_steps=30, **config)
     field = world(num_envs)
@@ -202,6 +230,23 @@ def test_screens_that_look_alike_are_told_apart():
         assert scene == 0
         screens.add(int(other.screen[0]))
     assert len(screens) >= 3
+
+
+def test_what_lies_behind_a_door_is_another_place():
+    config = {"cell_width": 1, "cell_height": 1, "cell_levels": 2, "place_areas": 4}
+    _, envs, _, _ = explored(num_envs=8, steps=1500, world=Streets, **config)
+    other = Streets(1)
+    other.reset()
+    streets = {}
+    for cell, (_, column, scene) in enumerate(
+        envs.archive.embeddings(np.arange(len(envs.archive)))
+    ):
+        other.restore(np.ones(1, bool), [envs.archive.snapshots[cell]])
+        if other.screen[0]:
+            assert np.floor(column) == other.screen[0]
+            streets.setdefault((int(column // 1), int(scene)), set()).add(bool(other.behind[0]))
+    assert all(len(street) == 1 for street in streets.values())
+    assert {street for found in streets.values() for street in found} == {False, True}
 
 
 def test_who_has_come_to_another_picture_is_seen_there():
