@@ -24,8 +24,9 @@ _FIRST_CAPACITY = 1024
 class Archive:
     """Cells by name, each with its best state so far: highest score, then fewest steps.
 
-    A cell is drawn in proportion to its rarity, 1 / sqrt(visits), times a power of its novelty.
-    Where it is told what is near, cells near each other share the chance of one.
+    A cell is drawn in proportion to its rarity, 1 / sqrt(visits), times a power of its novelty;
+    half of the time of that among visits with at least its score, half among those with just its
+    score. Where it is told what is near, cells near each other share the chance of one.
 
     Once time has been seen to run out, a state reached early may lead further than one with a
     higher score and no time left. From then on scores count in levels, and a name has a cell for
@@ -63,10 +64,11 @@ class Archive:
             "node": np.zeros(_FIRST_CAPACITY, np.int64),
             "visits": np.zeros(_FIRST_CAPACITY, np.int64),
             "novelty": np.ones(_FIRST_CAPACITY),
+            "novelty_at_score": np.ones(_FIRST_CAPACITY),
             "crowd": np.zeros(_FIRST_CAPACITY),
         }
         self._embeddings = np.zeros((_FIRST_CAPACITY, 0), np.float32)
-        self._tree = SumTree(_FIRST_CAPACITY)
+        self._trees = SumTree(_FIRST_CAPACITY), SumTree(_FIRST_CAPACITY)
         self._noted: Reached | None = None
         self._familiarity = Familiarity(near, Seeds(seed).numpy("archive visits"))
         self._reach = reach
@@ -171,7 +173,8 @@ class Archive:
         self._cells_of[name] = sorted(kept, key=lambda other: self.length[other])
         if needless:
             self._columns["visits"][needless] = 0
-            self._tree.set(np.array(needless), np.zeros(len(needless)))
+            for tree in self._trees:
+                tree.set(np.array(needless), np.zeros(len(needless)))
         if not self._embeddings.size:
             self._embeddings = np.zeros((len(self._embeddings), embedding.size), np.float32)
         self._embeddings[cell] = embedding
@@ -222,20 +225,22 @@ class Archive:
         """Compute how familiar the cells are that have changed; returns them."""
         changed = np.array(sorted(self._changed), np.int64)
         self._changed.clear()
-        compared = self._familiarity.of(self._known_cells(changed))
-        self._columns["novelty"][changed], self._columns["crowd"][changed] = compared
+        novelties, crowd = self._familiarity.of(self._known_cells(changed))
+        self._columns["novelty"][changed], self._columns["novelty_at_score"][changed] = novelties
+        self._columns["crowd"][changed] = crowd
         return changed
 
     def _weigh(self, cells: Int[np.ndarray, " K"]) -> None:
         cells = cells[self.visits[cells] > 0]
-        factors = self.novelty[cells] ** self._novelty_power
-        factors *= self._clock.slices_left(self.length[cells])
+        factors = self._clock.slices_left(self.length[cells]) / np.sqrt(self.visits[cells])
         factors /= np.maximum(self.crowd[cells], 1)
-        self._tree.set(cells, factors / np.sqrt(self.visits[cells]))
+        for tree, novelty in zip(self._trees, (self.novelty, self.novelty_at_score), strict=True):
+            tree.set(cells, factors * novelty[cells] ** self._novelty_power)
 
     def choose(self, count: int, generator: np.random.Generator) -> Int[np.ndarray, " K"]:
         """Draw cells to go back to, with replacement."""
-        return self._tree.sample(count, generator)
+        drawn = [tree.sample(count, generator) for tree in self._trees]
+        return np.where(generator.random(count) < 0.5, *drawn)
 
     @property
     def best(self) -> Reached:
@@ -321,7 +326,7 @@ class Archive:
                 cells.append(cell)
             else:
                 self._columns["visits"][cell] = 0
-        self._tree = SumTree(self._tree.capacity)
+        self._trees = SumTree(len(self._embeddings)), SumTree(len(self._embeddings))
         self._weigh(np.arange(len(self)))
 
     def state_dict(self) -> dict[str, Any]:
@@ -363,6 +368,7 @@ class Archive:
         for name, values in self._columns.items():
             self._columns[name] = np.concatenate((values, np.zeros_like(values)))
         self._embeddings = np.concatenate((self._embeddings, np.zeros_like(self._embeddings)))
-        before = self._tree
-        self._tree = SumTree(2 * before.capacity)
-        self._tree.set(np.arange(before.capacity), before.leaves)
+        before, cells = self._trees, np.arange(len(self._embeddings) // 2)
+        self._trees = SumTree(len(self._embeddings)), SumTree(len(self._embeddings))
+        for tree, leaves in zip(self._trees, before, strict=True):
+            tree.set(cells, leaves.leaves)

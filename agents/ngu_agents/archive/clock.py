@@ -1,4 +1,4 @@
-"""What scores and steps count as, once time has been seen to run out: levels and slices.
+"""What scores and steps count as: levels, and slices once time has been seen to run out.
 
 In levels, what is kept for the best trade of score against steps stays few (Laumanns et al.,
 "Combining convergence and diversity in evolutionary multiobjective optimization", 2002, section 4).
@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# So many slices of time; of score as many levels up to the highest, or up to twice as many.
-_SLICES, _LEVELS = 8, 8
+# So many slices of time.
+_SLICES = 8
+# So many levels of score up to the highest, or up to twice as many; and while time does not count.
+_LEVELS, _LEVELS_WITHOUT_TIME = 16, 64
 _ENDLESS = 1 << 62
 
 
@@ -32,7 +34,7 @@ class Reached(NamedTuple):
 
 
 class Clock:
-    """Time and the scores reached in it; until time runs out each score is a level of its own.
+    """Time and the scores reached in it; until time runs out all is in one slice.
 
     Attributes:
         highest: score so far.
@@ -56,16 +58,19 @@ class Clock:
     def reached(self, score: float) -> bool:
         """Take note of a score; whether the levels have changed by it."""
         self.highest = max(self.highest, score)
-        wide_enough = self.highest < max(2 * _LEVELS * self._level_width, math.ulp(0.0))
-        if wide_enough or not self.counts:
+        if self.highest < max(2 * self._levels * self._level_width, math.ulp(0.0)):
             return False
         self._divide()
         return True
 
+    @property
+    def _levels(self) -> int:
+        return _LEVELS if self.counts else _LEVELS_WITHOUT_TIME
+
     def _divide(self) -> None:
         if self.highest > 0:
             # By powers of two: wider levels are whole ones of before put together.
-            self._level_width = 2.0 ** math.floor(math.log2(self.highest / _LEVELS))
+            self._level_width = 2.0 ** math.floor(math.log2(self.highest / self._levels))
 
     def level(self, scores: Any) -> Any:
         """The levels that scores lie in; small losses count as nothing, as small gains do."""

@@ -135,19 +135,21 @@ class Visited:
         else:
             self._mean = near**2 / _CLUSTER_DISTANCE
 
-    def near(self, cells: Known) -> Float64[np.ndarray, " N"]:
+    def near(self, cells: Known) -> Float64[np.ndarray, "2 N"]:
         """How many visits are near each of N cells: the sum of the kernel K.
 
         Only visits with at least the cell's score count: with less of it (without a key, say) the
         same picture may lead elsewhere, with more of it whatever the cell leads to is known as
-        well. For the same reason visits in a later slice of time do not count: with more time left
-        a state may lead further.
+        well. Or so it seems: where a key was spent for a score, the cell with the key may lead
+        further yet. So those with just its score are counted as well. Visits in a later slice of
+        time do not count in either: with more time left a state may lead further.
 
         Args:
             cells: N of them, by their best states.
 
         Returns:
-            The sum for each cell: 0 where no visit counts.
+            The sums for each cell, with at least its score and with just its score: 0 where no
+            visit counts.
         """
         cells, which, _ = cells.distinct()
         visits, counts = self._different, torch.from_numpy(self._counts).float()
@@ -155,21 +157,23 @@ class Visited:
         visited_in, reached_in = (torch.from_numpy(known.slices) for known in (visits, cells))
         visited = torch.from_numpy(visits.embeddings)
         embeddings = torch.from_numpy(cells.embeddings)
-        found = np.empty(len(embeddings))
+        found = np.empty((2, len(embeddings)))
         for first in range(0, len(embeddings), _ROWS):
             part = slice(first, first + _ROWS)
             squared = torch.cdist(embeddings[part], visited).square_()
-            squared[of_visits < of_cells[part, None]] = torch.inf
-            squared[visited_in > reached_in[part, None]] = torch.inf
             normalised = normalised_distances(squared, self._mean)
             similar = kernel(normalised, epsilon=_EPSILON, cluster_distance=_CLUSTER_DISTANCE)
-            found[part] = similar @ counts
-        return found[which]
+            similar[visited_in > reached_in[part, None]] = 0
+            similar[of_visits < of_cells[part, None]] = 0
+            found[0, part] = similar @ counts
+            similar[of_visits > of_cells[part, None]] = 0
+            found[1, part] = similar @ counts
+        return found[:, which]
 
-    def novelty_of(self, cells: Known) -> Float64[np.ndarray, " N"]:
+    def novelty_of(self, cells: Known) -> Float64[np.ndarray, "2 N"]:
         """Never Give Up's episodic novelty of N cells: 1 / (sqrt(sum of K) + 1).
 
-        It is 1 where no visit counts.
+        Among visits with at least the cell's score, and with just its score; 1 where none counts.
         """
         return 1 / (np.sqrt(self.near(cells)) + _PSEUDO_COUNT)
 
@@ -211,13 +215,13 @@ class Familiarity:
         self._crowd = cells and Visited(cells, self._near)
         self._every = every
 
-    def of(self, cells: Known) -> tuple[Float64[np.ndarray, " N"], Float64[np.ndarray, " N"]]:
-        """Of N cells the novelty, and about how many cells are near each, itself included."""
-        novelty, crowd = np.ones((2, len(cells.scores)))
+    def of(self, cells: Known) -> tuple[Float64[np.ndarray, "2 N"], Float64[np.ndarray, " N"]]:
+        """Of N cells the novelties, and about how many cells are near each, itself included."""
+        novelty, crowd = np.ones((2, len(cells.scores))), np.ones(len(cells.scores))
         if self._visited:
             novelty = self._visited.novelty_of(cells)
         if self._crowd:
-            crowd = self._every * self._crowd.near(cells)
+            crowd = self._every * self._crowd.near(cells)[0]
         return novelty, crowd
 
     def state_dict(self) -> dict[str, Any]:

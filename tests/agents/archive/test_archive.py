@@ -1,11 +1,17 @@
 import numpy as np
 import pytest
 
+from ngu_agents.archive import clock
 from ngu_agents.archive.archive import Archive
 from ngu_agents.archive.clock import Reached
 from ngu_agents.archive.config import ArchiveConfig
 from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_agents.archive.trajectories import NO_PARENT, Trajectories
+
+
+@pytest.fixture(autouse=True)
+def eight_levels(monkeypatch):
+    monkeypatch.setattr(clock, "_LEVELS", 8)
 
 
 def archive_of(*cells, power=0.0):
@@ -148,6 +154,28 @@ def test_visits_that_came_later_leave_a_cell_new():
     early, same = put(archive, b"a", 20.0, 250), put(archive, b"b", 20.0, 350)
     archive.visit(np.array([early]), np.array([0.0]), np.array([0]))
     assert archive.novelty[early] > 5 * archive.novelty[same]
+
+
+def test_a_key_that_others_have_spent_is_not_forgotten():
+    archive = Archive(memory=1000, novelty_power=4.0)
+    for name, score, place in ((b"spent", 400.0, 0), (b"key", 100.0, 0), (b"new", 400.0, 1)):
+        archive.put(name, b"", Reached(score, 9, 0), np.array([place, 0], np.float32))
+    visit(archive, *[0] * 999, 1, 2)
+    archive._familiarity.refresh_at = 0.0
+    visit(archive, 0)
+    drawn = np.bincount(archive.choose(4000, np.random.default_rng(0)))
+    np.testing.assert_allclose(drawn, [0, 1000, 3000], atol=100)
+
+
+def test_while_time_does_not_count_small_rewards_open_no_new_world():
+    archive = archive_of((b"a", 6400.0, 1), power=1.0)
+    archive.put(b"b", b"", Reached(100.0, 1, 0), np.zeros(2, np.float32))
+    archive.put(b"c", b"", Reached(110.0, 1, 0), np.zeros(2, np.float32))
+    archive.put(b"d", b"", Reached(200.0, 1, 0), np.zeros(2, np.float32))
+    visit(archive, 0, *[1] * 100, 2, 3)
+    archive._familiarity.refresh_at = 0.0
+    visit(archive, 0)
+    assert archive.novelty_at_score[1] == archive.novelty_at_score[2] < archive.novelty_at_score[3]
 
 
 def test_names_that_fall_together_keep_what_is_early():

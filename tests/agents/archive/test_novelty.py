@@ -7,20 +7,20 @@ from ngu_agents.archive import novelty
 from ngu_agents.archive.novelty import Familiarity, Known, Visited, VisitSample
 
 
-def slow_novelty(visited, visits, embedding, score, piece):
-    """Algorithm 1 of Never Give Up over the visits of at least a score and as early, in float64."""
+def slow_novelty(visited, visits, embedding, score, most, piece):
+    """Algorithm 1 of Never Give Up over the visits of these scores and as early, in float64."""
     pairs = [np.sum((a - b) ** 2) for a in visited for b in visited]
     mean = sum(pairs) / len(pairs)
     total = 0.0
     for other, its_score, its_slice in zip(visited, *visits, strict=True):
-        if its_score >= score and its_slice <= piece:
+        if score <= its_score <= most and its_slice <= piece:
             distance = np.sum((other - embedding) ** 2) / mean
             apart = max(distance - novelty._CLUSTER_DISTANCE, 0.0)
             total += novelty._EPSILON / (apart + novelty._EPSILON)
     return 1 / (math.sqrt(total) + 1)
 
 
-def test_it_is_algorithm_1_among_the_visits_of_at_least_a_score_and_as_early():
+def test_it_is_algorithm_1_among_the_visits_of_its_score_and_above_and_as_early():
     generator = np.random.default_rng(0)
     visited = generator.normal(size=(40, 5)).astype(np.float32)
     visited_scores = generator.choice([0.0, 100.0], 40)
@@ -30,12 +30,15 @@ def test_it_is_algorithm_1_among_the_visits_of_at_least_a_score_and_as_early():
     slices = generator.integers(3, size=303)
     visits = visited_scores, visited_slices
     found = Visited(Known(visited, *visits)).novelty_of(Known(cells, scores, slices))
-    expected = [
-        slow_novelty(visited.astype(float), visits, cell.astype(float), score, piece)
-        for cell, score, piece in zip(cells, scores, slices, strict=True)
-    ]
-    np.testing.assert_allclose(found, expected, rtol=1e-3)
-    assert (found[scores == 500] == 1).all()
+    for novelties, most in zip(found, (np.full(303, np.inf), scores), strict=True):
+        expected = [
+            slow_novelty(visited.astype(float), visits, cell.astype(float), *about)
+            for cell, *about in zip(cells, scores, most, slices, strict=True)
+        ]
+        np.testing.assert_allclose(novelties, expected, rtol=1e-3)
+    assert (found[:, scores == 500] == 1).all()
+    assert (found[1, scores == -50] == 1).all()
+    assert (found[0, scores == -50] < 1).all()
 
 
 def test_where_all_visits_were_the_same():
@@ -44,13 +47,13 @@ def test_where_all_visits_were_the_same():
     slices = np.zeros(9, np.int64)
     known = Known(visited, np.zeros(9), slices)
     found = Visited(known).novelty_of(Known(cells, np.zeros(2), slices[:2]))
-    np.testing.assert_allclose(found, [1 / 4, 1.0])
+    np.testing.assert_allclose(found, [[1 / 4, 1.0]] * 2)
 
 
 def test_what_is_near_can_be_told():
     visits = np.zeros(3), np.zeros(3, np.int64)
     known = Known(np.array([[0, 0], [0, 0.49], [0, 3]], np.float32), *visits)
-    found = Visited(known, near=0.5).novelty_of(known)
+    found, _ = Visited(known, near=0.5).novelty_of(known)
     assert found == pytest.approx([1 / (math.sqrt(2) + 1)] * 2 + [1 / 2], rel=1e-3)
 
 
