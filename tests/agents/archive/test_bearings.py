@@ -65,13 +65,7 @@ def test_whose_picture_never_changed_at_once_has_stayed():
 
 @pytest.mark.parametrize(
     ("after", "cut", "picture"),
-    [
-        (40, True, PICTURE),
-        (4, False, PICTURE),
-        (4, False, OTHER),
-        (20, True, OTHER),
-        (16, True, OTHER),
-    ],
+    [(40, True, PICTURE), (4, False, PICTURE), (4, False, OTHER), (20, True, OTHER)],
 )
 def test_who_may_have_come_from_either_side_is_lost(after, cut, picture):
     bearings = begun(0.5, 0.9)
@@ -79,6 +73,12 @@ def test_who_may_have_come_from_either_side_is_lost(after, cut, picture):
     assert seen_at(bearings, (0.5, 0.1)) is None, "it must not be found again before it goes back"
     bearings.put(ONE, np.array([[0.5, 0.8, 0]], np.float32))
     assert seen_at(bearings, (0.5, 0.7)) == [0.5, 0.7, 0]
+
+
+def test_an_unknown_picture_is_on_no_screen_that_nobody_has_seen_if_the_agent_may_have_stayed():
+    bearings = begun(0.5, 0.9)
+    assert seen_at(bearings, (0.5, 0.5), after=16, cut=True, picture=OTHER) is None
+    assert seen_at(bearings, (0.5, 0.5), picture=OTHER) is None, "it is lost"
 
 
 def test_a_known_picture_tells_from_which_side():

@@ -119,7 +119,7 @@ class Streets(Street):
     def _advance(self, actions, where):
         came = super()._advance(actions, where)
         row, column = self.place.T
-        through = where & (self.screen == 0) & (row == 19) & (abs(column - 18) < 13)
+        through = where & (self.screen == 0) & (abs(row - 20) == 1) & (abs(column - 20) < 16)
         self.behind ^= through
         self.place[through, 0] = 20
         return came
