@@ -68,6 +68,7 @@ def test_the_page(page, tmp_path):
             Shown(page, name) for name in ("picture", "beginning", "strip", "nearest")
         )
         sliders = page.locator(".sliders input[type=range]")
+        sliders.nth(15).wait_for()
         assert sliders.count() == 16
         value = float(sliders.nth(1).input_value())
         sliders.nth(1).fill("2.5" if value < 0 else "-2.5")
