@@ -48,7 +48,7 @@ class Bearings:
     """Positions of E agents since the beginning, in screens.
 
     Args:
-        pictures: [E, H, W] to begin with.
+        num_envs: E.
         areas: rows and columns of areas of a screen; positions in the same one are the same cell.
 
     Attributes:
@@ -57,8 +57,7 @@ class Bearings:
             number of the scene on its screen.
     """
 
-    def __init__(self, pictures: Shaped[np.ndarray, "E H W"], *, areas: int) -> None:
-        num_envs = len(pictures)
+    def __init__(self, num_envs: int, *, areas: int) -> None:
         self.positions = np.zeros((num_envs, 3), np.float32)
         # Steps since each was seen there, and for whom the picture has changed since as it does
         # where a screen is left.

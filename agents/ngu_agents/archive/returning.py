@@ -109,8 +109,7 @@ class ReturningEnvs(VectorWrapper):
         self._observation = np.zeros(space.shape or (), space.dtype)
         self._bearings: Bearings | None = None
         if self._trials:
-            pictures = self._trials.pictures(self._observation)
-            self._bearings = Bearings(pictures, areas=config.place_areas)
+            self._bearings = Bearings(num_envs, areas=config.place_areas)
         self.roots: dict[int, bytes] = {}
 
     def reset(

@@ -13,7 +13,7 @@ OTHER[:, :2], THIRD[:, 4:6] = 9, 9
 
 def begun(*place):
     """The bearings of an agent that begins at this place."""
-    bearings = Bearings(PICTURE, areas=10)
+    bearings = Bearings(1, areas=10)
     bearings.begin(ONE, np.array([place or (0.5, 0.5)], np.float32), PICTURE)
     return bearings
 
@@ -141,7 +141,7 @@ def test_of_a_screen_no_more_than_sixteen_pictures_are_told_apart():
 
 def test_only_who_is_seen_is_followed():
     pictures = np.repeat(PICTURE, 3, 0)
-    bearings = Bearings(pictures, areas=10)
+    bearings = Bearings(3, areas=10)
     everywhere = np.ones(3, bool)
     bearings.begin(everywhere, np.array([[0.5, 0.5]] * 3, np.float32), pictures)
     where = np.array([True, False, True])
@@ -157,7 +157,7 @@ def test_only_who_is_seen_is_followed():
 
 
 def test_the_same_picture_on_two_screens_is_two_cells():
-    bearings = Bearings(np.repeat(PICTURE, 4, 0), areas=4)
+    bearings = Bearings(4, areas=4)
     positions = [[0.5, 0.5, 0], [0.5, 1.5, 0], [0.6, 0.6, 0], [0.5, 0.5, 1]]
     bearings.put(np.ones(4, bool), np.array(positions, np.float32))
     names, embeddings = bearings.placed(Named([b"same"] * 4, np.zeros((4, 7), np.float32)))
@@ -170,7 +170,7 @@ def test_scenes_last():
     bearings = begun(0.5, 0.95)
     seen_at(bearings, (0.5, 0.9), picture=OTHER)
     seen_at(bearings, (0.5, 0.05), cut=True, picture=THIRD)
-    other = Bearings(PICTURE, areas=10)
+    other = Bearings(1, areas=10)
     other.load_state_dict(bearings.state_dict())
     for picture, place in ((OTHER, 0.9), (THIRD, 1.1), (PICTURE, 0.9)):
         for each in (bearings, other):
