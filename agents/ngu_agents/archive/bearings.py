@@ -62,7 +62,8 @@ class Bearings:
         # Steps since each was seen there, and for whom the picture has changed since as it does
         # where a screen is left.
         self._unseen = np.zeros(num_envs, np.int64)
-        self._cut = np.zeros(num_envs, dtype=bool)
+        self._cuts = np.zeros(num_envs, np.int64)
+        self._cutting = np.zeros(num_envs, dtype=bool)
         # Whose positions are not known any more, until they are put to another one.
         self._lost = np.zeros(num_envs, dtype=bool)
         self._pictures: dict[_Screen, list[_Seen]] = {}
@@ -76,7 +77,9 @@ class Bearings:
     ) -> None:
         """The agents in ``where`` take a step, from these pictures to those."""
         self._unseen += where
-        self._cut |= where & ((before != after).mean((1, 2)) > CUT)
+        cut = where & ((before != after).mean((1, 2)) > CUT)
+        self._cuts += cut & ~self._cutting
+        self._cutting = cut
 
     def follow(
         self, controlled: Controlled, pictures: Shaped[np.ndarray, "E H W"]
@@ -120,13 +123,16 @@ class Bearings:
         there is no choice, soon after the agent was seen, and if it can have stayed, or the picture
         has changed as if it had left.
         """
-        own, cut = self._screen(env), bool(self._cut[env])
+        own, cuts = self._screen(env), int(self._cuts[env])
+        cut = cuts > 0
         known = {screen for screen in screens if self._known(screen, picture) is not None}
         if own in known and not cut:
             return own
         fitting = screens
         if known:
             fitting = [at for at in screens if at in known or at not in self._pictures]
+            if cuts == 1 and len(known) > 1:
+                fitting = [at for at in fitting if at != own]
         if len(fitting) > 1:
             return None
         believed = self._unseen[env] <= _LONG and (cut or own in screens)
@@ -161,7 +167,8 @@ class Bearings:
         """The K agents in ``where`` stand at these positions now."""
         self.positions[where] = positions
         self._unseen[where] = 0
-        self._cut[where] = self._lost[where] = False
+        self._cuts[where] = 0
+        self._cutting[where] = self._lost[where] = False
 
     def _stand(self, env: int, picture: np.ndarray, *, stayed: bool) -> None:
         """An agent is seen in this picture on its screen; in the same scene if it has stayed."""
@@ -179,7 +186,8 @@ class Bearings:
             pictures.append(_Seen(picture.copy(), scene))
         self.positions[env, 2] = scene
         self._unseen[env] = 0
-        self._cut[env] = self._lost[env] = False
+        self._cuts[env] = 0
+        self._cutting[env] = self._lost[env] = False
 
     def placed(self, named: Named) -> Named:
         """Cells of pictures, parted by where the agents are; embedded in their positions."""
@@ -193,7 +201,8 @@ class Bearings:
         return {
             "positions": self.positions.copy(),
             "unseen": self._unseen.copy(),
-            "cut": self._cut.copy(),
+            "cuts": self._cuts.copy(),
+            "cutting": self._cutting.copy(),
             "lost": self._lost.copy(),
             "screens": np.array([screen for screen, _ in every], np.int64).reshape(-1, 2),
             "scenes": np.array([seen.scene for _, seen in every], np.int64),
@@ -203,7 +212,7 @@ class Bearings:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
         self.positions[:], self._unseen[:] = state["positions"], state["unseen"]
-        self._cut[:], self._lost[:] = state["cut"], state["lost"]
+        self._cutting[:], self._lost[:] = state["cutting"], state["lost"]
         self._pictures = {}
         for (row, column), scene, picture in zip(
             state["screens"].tolist(), state["scenes"].tolist(), state["pictures"], strict=True
