@@ -21,7 +21,7 @@ class Progress(NamedTuple):
     steps: int
     """Environment steps so far, those included that info says were "tried"; no resets."""
     action: np.ndarray
-    """Actions [E, ...] that were taken."""
+    """Actions [E, ...] that were taken; the agent's, unless info says which were "taken"."""
     step: Step
     """What the environments answered."""
     stepped: np.ndarray
@@ -75,6 +75,7 @@ class Loop:
             learned = self.agent.learn()
             self.steps += int(stepped.sum() + np.sum(info.get("tried", 0)))
             paid = self.agent.reward_int
+            action = info.get("taken", action)
             yield Progress(self.steps, action, step, stepped, info, paid, figures, learned)
 
     def state_dict(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ngu_agents.archive.clock import Clock, Reached
 from ngu_agents.archive.novelty import Familiarity, Known
 from ngu_agents.archive.reach import Pairs, Reach
 from ngu_agents.archive.snapshots import SnapshotStore
-from ngu_agents.archive.trajectories import Trajectories
+from ngu_agents.archive.trajectories import Trajectories, Way
 from ngu_agents.sum_tree import SumTree
 
 _FIRST_CAPACITY = 1024
@@ -88,6 +88,11 @@ class Archive:
         """The highest score so far, in a cell or noted."""
         return self._clock.highest
 
+    @property
+    def timed(self) -> bool:
+        """Whether time has been seen to run out."""
+        return self._clock.counts
+
     def find(self, name: bytes, score: float, length: int) -> int | None:
         """The cell that a state counts as, reached so; None where it would be a new one.
 
@@ -110,6 +115,10 @@ class Archive:
     def embeddings(self, cells: Int[np.ndarray, " K"]) -> Float32[np.ndarray, "K D"]:
         """Of the best states of these cells."""
         return self._embeddings[cells]
+
+    def way_to(self, cell: int) -> Way:
+        """The way to the best state of a cell."""
+        return self.trajectories.way_to(int(self.node[cell]))
 
     def improves(self, name: bytes, score: float, length: int) -> bool:
         """Whether a state so reached is better than its cell's, or its cell a new one."""
@@ -165,6 +174,7 @@ class Archive:
         if cell == len(self._columns["score"]):
             self._grow()
         self.snapshots[cell] = snapshot
+        self.trajectories.came_to(reached.node, cell)
         if cell == len(self):
             self._names.append(name)
         for column, value in reached._asdict().items():
@@ -308,6 +318,7 @@ class Archive:
             values[: len(self)] = values[best]
         self.visits[:] = visits
         self._embeddings[: len(self)] = embeddings[kept.astype(np.int64)]
+        self.trajectories.regroup(cells)
         self._familiarity.sample.regroup(cells)
         if self._reach:
             self._reach.forget()

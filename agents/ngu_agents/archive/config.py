@@ -41,6 +41,9 @@ class ReturningConfig:
     explore_steps: int = 100
     """Steps after which the agent goes back to a cell; a lost life or an episode's end comes
     first."""
+    follow_probability: float = 0.0
+    """Chance that in controlled cells an exploration first follows a known way on from its cell;
+    for agents that learn from what they do it must be 0."""
     memory_gb: float = 2.0
     """Snapshots that are held in memory; those beyond lie in a temporary file."""
     spill_folder: str | None = None
@@ -50,6 +53,10 @@ class ReturningConfig:
         if self.cells not in ("controlled", "downscaled", "latent"):
             raise ValueError(
                 f"cells must be 'controlled', 'downscaled' or 'latent', got {self.cells!r}"
+            )
+        if not 0 <= self.follow_probability <= 1:
+            raise ValueError(
+                f"follow_probability must lie in [0, 1], got {self.follow_probability}"
             )
         if not 0 <= self.novelty_power < float("inf"):
             raise ValueError(f"novelty_power must be at least 0, got {self.novelty_power}")
@@ -85,8 +92,10 @@ class ReturningConfig:
 
 @dataclass(frozen=True)
 class ArchiveConfig(ReturningConfig):
-    """Exploration by random actions, each taken many times in a row."""
+    """Exploration by random actions, each taken many times in a row, and by known ways."""
 
+    follow_probability: float = 0.5
+    """Chance that in controlled cells an exploration first follows a known way on from its cell."""
     repeat_probability: float = 0.95
     """Chance that the last action is taken once more; another one is drawn uniformly."""
 
@@ -104,3 +113,11 @@ class ArchiveNGUConfig(RecurrentReplayConfig):
 
     archive: ReturningConfig = field(default_factory=ReturningConfig)
     """The archive that it explores for."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.archive.follow_probability:
+            raise ValueError(
+                "archive-ngu learns from its own actions: archive.follow_probability must be 0, "
+                f"got {self.archive.follow_probability}"
+            )

@@ -23,6 +23,7 @@ from ngu_agents.archive.config import ReturningConfig
 from ngu_agents.archive.latent import LatentCells
 from ngu_agents.archive.reach import Passed, Reach
 from ngu_agents.archive.snapshots import SnapshotStore
+from ngu_agents.archive.stitching import Stitching
 from ngu_agents.archive.trajectories import NO_PARENT
 from ngu_agents.archive.trials import Snapshots, Trials
 from ngu_agents.base import Figures
@@ -49,6 +50,9 @@ class ReturningEnvs(VectorWrapper):
     the next step, whose action means nothing, begins at a cell drawn from the archive. Every state
     on the way is taken into the archive where it improves it. info has "score" [E], the sum of all
     rewards since the true beginning.
+
+    With a ``follow_probability`` explorations in controlled cells begin with steps along known ways,
+    which do not count as exploring: whatever the agent does, info has the actions "taken" [E].
 
     With ``cells="controlled"`` a picture's cell depends on where the agent is in it too. Every few
     steps another action is tried first and taken back, which counts as a step as well: info has
@@ -108,8 +112,12 @@ class ReturningEnvs(VectorWrapper):
         space = envs.observation_space
         self._observation = np.zeros(space.shape or (), space.dtype)
         self._bearings: Bearings | None = None
+        self._stitching: Stitching | None = None
         if self._trials:
             self._bearings = Bearings(num_envs, areas=config.place_areas)
+            self._stitching = Stitching(
+                self.archive, num_envs, probability=config.follow_probability, seed=seed
+            )
         self.roots: dict[int, bytes] = {}
 
     def reset(
@@ -130,6 +138,8 @@ class ReturningEnvs(VectorWrapper):
             pictures = self._trials.pictures(observation)
             self._bearings.begin(everywhere, self._beginnings, pictures)
         self._cell[:] = -1
+        if self._stitching:
+            self._stitching.drop(everywhere)
         if self._passed:
             self._passed.forget(everywhere)
         self._remember(observation, everywhere)
@@ -141,6 +151,9 @@ class ReturningEnvs(VectorWrapper):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One step everywhere, a return to a cell where exploration was over at the step before."""
         exploring = ~self._over
+        following = np.zeros(self.num_envs, dtype=bool)
+        if self._stitching:
+            actions, following = self._stitching.act(actions, exploring)
         trial = self._trials and self._trials(actions, exploring, self._lives)
         observation, reward, terminated, truncated, info = self.env.step(actions)
         hurt = info.get("lives", self._lives) < self._lives
@@ -153,9 +166,11 @@ class ReturningEnvs(VectorWrapper):
                 controlled = self._trials.compare(trial, observation, exploring & ~died)
                 known = self._bearings.follow(controlled, pictures)
                 self._remember(self._observation, known, trial.snapshots)
+                if self._stitching:
+                    self._stitching.look(self._bearings.positions, known)
         self._score += np.where(exploring, reward, 0.0)
         self._length += exploring
-        self._explored += exploring
+        self._explored += exploring & ~following
         for env in np.flatnonzero(exploring):
             self._actions[env].append(int(actions[env]))
         self._cells.observe(self._observation, actions, observation, exploring)
@@ -174,6 +189,8 @@ class ReturningEnvs(VectorWrapper):
         if out_of_time.any():
             self._anew |= self.archive.time_ran_out(int(self._length[out_of_time].max()))
         over = exploring & (died | self._anew | (self._explored >= self._explore_steps))
+        if self._stitching:
+            self._stitching.drop(over)
         if not exploring.all():
             self._return(~exploring, observation, info)
         self._observation = observation.copy()
@@ -182,15 +199,19 @@ class ReturningEnvs(VectorWrapper):
         terminated = terminated & exploring
         reward = np.where(exploring, reward, 0.0).astype(np.float32)
         info["score"] = self._score.copy()
+        info["taken"] = actions
         info["tried"] = exploring & (trial is not None)
         return observation, reward, terminated, over & ~terminated, info
 
     def _return(self, where: np.ndarray, observation: np.ndarray, info: dict[str, Any]) -> None:
         rows = np.flatnonzero(where)
         cells = self.archive.choose(len(rows), self._generator)
+        anew = self._anew[rows]
+        if self._stitching:
+            for place in np.flatnonzero(~anew).tolist():
+                cells[place] = self._stitching.begin(int(rows[place]), int(cells[place]))
         ways = [self.archive[cell] for cell in cells.tolist()]
         snapshots = [self.archive.snapshots[cell] for cell in cells.tolist()]
-        anew = self._anew[rows]
         roots = list(self.roots.items())
         for place in np.flatnonzero(anew).tolist():
             root, snapshots[place] = roots[rows[place] % len(roots)]
@@ -301,6 +322,7 @@ class ReturningEnvs(VectorWrapper):
             "passed": self._passed and self._passed.state_dict(),
             "trials": self._trials and self._trials.state_dict(),
             "bearings": self._bearings and self._bearings.state_dict(),
+            "stitching": self._stitching and self._stitching.state_dict(),
             "roots": {
                 str(node): np.frombuffer(root, np.uint8) for node, root in self.roots.items()
             },
@@ -320,6 +342,8 @@ class ReturningEnvs(VectorWrapper):
             self._trials.load_state_dict(state["trials"])
         if self._bearings:
             self._bearings.load_state_dict(state["bearings"])
+        if self._stitching:
+            self._stitching.load_state_dict(state["stitching"])
         self.roots = {int(node): root.tobytes() for node, root in state["roots"].items()}
         set_generator_state(self._generator, state["generator"])
         self._actions = [bytearray(piece.tobytes()) for piece in state["actions"]]
@@ -372,5 +396,5 @@ def best_trajectory(state: Mapping[str, Any], score: float | None = None) -> Tra
     none = SnapshotStore(0, None).state_dict()
     archive.load_state_dict({**state["archive"], "snapshots": none})
     reached = archive.best if score is None else archive.first_with(score)
-    root, actions = archive.trajectories.actions_to(reached.node)
-    return Trajectory(state["roots"][str(root)].tobytes(), actions, reached.score)
+    way = archive.trajectories.way_to(reached.node)
+    return Trajectory(state["roots"][str(way.nodes[0])].tobytes(), way.actions, reached.score)

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 from array import array
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 NO_PARENT = -1
+_NO_CELL = -1
+
+
+class Way(NamedTuple):
+    """From the beginning of an episode to a state, by N nodes."""
+
+    nodes: Int[np.ndarray, " N"]
+    """The root, and those after it."""
+    lengths: Int[np.ndarray, " N"]
+    """Steps to each."""
+    cells: Int[np.ndarray, " N"]
+    """The cell of each; -1 for none."""
+    actions: bytes
+    """A byte each."""
 
 
 class Trajectories:
     """Nodes, each the actions that lead on from another one; a root is where an episode began.
 
-    Nodes never change. `keep` drops those that lead nowhere any more.
+    Nodes never change, but for the number of the cell that they are told to be of. `keep` drops
+    those that lead nowhere any more.
     """
 
     def __init__(self) -> None:
         self._parents = array("q")
         self._ends = array("q")
+        self._cells = array("q")
         self._actions = bytearray()
 
     def __len__(self) -> int:
@@ -29,15 +46,31 @@ class Trajectories:
         self._parents.append(parent)
         self._actions += actions
         self._ends.append(len(self._actions))
+        self._cells.append(_NO_CELL)
         return len(self._parents) - 1
 
-    def actions_to(self, node: int) -> tuple[int, bytes]:
-        """The root that a node comes from, and all actions from there on."""
-        pieces = []
-        while self._parents[node] != NO_PARENT:
-            pieces.append(bytes(self._piece(node)))
-            node = self._parents[node]
-        return node, b"".join(reversed(pieces))
+    def came_to(self, node: int, cell: int) -> None:
+        """Take note of which cell a node's state is."""
+        self._cells[node] = cell
+
+    def way_to(self, node: int) -> Way:
+        """The way from a root to a node."""
+        nodes = [node]
+        while self._parents[nodes[-1]] != NO_PARENT:
+            nodes.append(self._parents[nodes[-1]])
+        nodes.reverse()
+        pieces = [bytes(self._piece(each)) for each in nodes]
+        return Way(
+            np.array(nodes),
+            np.cumsum([len(piece) for piece in pieces]),
+            np.array([self._cells[each] for each in nodes]),
+            b"".join(pieces),
+        )
+
+    def regroup(self, groups: Int[np.ndarray, " N"]) -> None:
+        """Give the cells their new numbers."""
+        cells = np.array(self._cells)
+        self._cells = array("q", np.where(cells < 0, _NO_CELL, groups[cells]).tolist())
 
     def keep(self, nodes: np.ndarray) -> np.ndarray:
         """Drop all nodes but these and those that they come from.
@@ -61,8 +94,9 @@ class Trajectories:
         for node in np.flatnonzero(needed).tolist():
             parent = self._parents[node]
             after = NO_PARENT if parent == NO_PARENT else int(numbers[parent])
-            kept.add(after, bytes(self._piece(node)))
+            kept.came_to(kept.add(after, bytes(self._piece(node))), self._cells[node])
         self._parents, self._ends, self._actions = kept._parents, kept._ends, kept._actions
+        self._cells = kept._cells
         return numbers
 
     def state_dict(self) -> dict[str, Any]:
@@ -70,6 +104,7 @@ class Trajectories:
         return {
             "parents": np.array(self._parents),
             "ends": np.array(self._ends),
+            "cells": np.array(self._cells),
             "actions": np.frombuffer(self._actions, np.uint8).copy(),
         }
 
@@ -77,6 +112,7 @@ class Trajectories:
         """Take back what :meth:`state_dict` returned."""
         self._parents = array("q", state["parents"].tolist())
         self._ends = array("q", state["ends"].tolist())
+        self._cells = array("q", state["cells"].tolist())
         self._actions = bytearray(state["actions"].tobytes())
 
     def _piece(self, node: int) -> bytearray:

@@ -33,9 +33,19 @@ def test_trajectories_lead_back_to_their_root():
     roots = [tree.add(NO_PARENT, b""), tree.add(NO_PARENT, b"")]
     trunk = tree.add(roots[1], b"\x01\x02")
     left, right = tree.add(trunk, b"\x03"), tree.add(trunk, b"\x04\x05")
-    assert tree.actions_to(left) == (roots[1], b"\x01\x02\x03")
-    assert tree.actions_to(right) == (roots[1], b"\x01\x02\x04\x05")
-    assert tree.actions_to(roots[0]) == (roots[0], b"")
+    tree.came_to(right, 7)
+    assert tree.way_to(left).actions == b"\x01\x02\x03"
+    way = tree.way_to(right)
+    assert way.nodes.tolist() == [roots[1], trunk, right]
+    assert way.lengths.tolist() == [0, 2, 4]
+    assert way.cells.tolist() == [-1, -1, 7]
+    assert way.actions == b"\x01\x02\x04\x05"
+    assert (tree.way_to(roots[0]).nodes.tolist(), tree.way_to(roots[0]).actions) == (
+        [roots[0]],
+        b"",
+    )
+    tree.regroup(np.array([0] * 7 + [3]))
+    assert tree.way_to(right).cells.tolist() == [-1, -1, 3]
 
 
 def test_only_what_leads_to_something_is_kept():
@@ -44,13 +54,17 @@ def test_only_what_leads_to_something_is_kept():
     dropped = tree.add(root, b"\x01")
     trunk = tree.add(root, b"\x02")
     leaf = tree.add(trunk, b"\x03\x04")
+    tree.came_to(trunk, 5)
     numbers = tree.keep(np.array([leaf, leaf])).tolist()
     assert len(tree) == 3
     assert numbers[dropped] == -1
-    assert tree.actions_to(numbers[leaf]) == (numbers[root], b"\x02\x03\x04")
     loaded = Trajectories()
     loaded.load_state_dict(tree.state_dict())
-    assert loaded.actions_to(numbers[leaf]) == (numbers[root], b"\x02\x03\x04")
+    for each in (tree, loaded):
+        way = each.way_to(numbers[leaf])
+        assert way.nodes.tolist() == [numbers[root], numbers[trunk], numbers[leaf]]
+        assert way.cells.tolist() == [-1, 5, -1]
+        assert way.actions == b"\x02\x03\x04"
 
 
 def test_score_first_then_steps():
@@ -157,8 +171,8 @@ def test_visits_that_came_later_leave_a_cell_new():
 
 
 def test_a_key_that_others_have_spent_is_not_forgotten():
-    archive = Archive(memory=1000, novelty_power=4.0)
-    for name, score, place in ((b"spent", 400.0, 0), (b"key", 100.0, 0), (b"new", 400.0, 1)):
+    archive = archive_of((b"spent", 400.0, 9), power=4.0)
+    for name, score, place in ((b"key", 100.0, 0), (b"new", 400.0, 1)):
         archive.put(name, b"", Reached(score, 9, 0), np.array([place, 0], np.float32))
     visit(archive, *[0] * 999, 1, 2)
     archive._familiarity.refresh_at = 0.0

@@ -92,6 +92,22 @@ def test_a_known_picture_tells_from_which_side():
     assert seen_at(bearings, (0.5, 0.5), picture=OTHER) is None, "it is lost"
 
 
+def test_of_two_screens_that_look_the_same_one_change_tells_that_the_agent_left():
+    bearings = begun(0.5, 0.95)
+    seen_at(bearings, (0.5, 0.05), cut=True)
+    seen_at(bearings, (0.5, 0.5), after=20)
+    assert bearings.positions[0] == pytest.approx([0.5, 1.5, 0])
+    seen_at(bearings, (0.5, 0.7), after=40, cut=True)
+    assert bearings.positions[0] == pytest.approx([0.5, 0.7, 0])
+    # It may have come back, or not.
+    bearings.step(PICTURE, OTHER, ONE)
+    bearings.step(OTHER, THIRD, ONE)
+    bearings.step(THIRD, THIRD, ONE)
+    assert bearings.state_dict()["cuts"].tolist() == [1], "it may take two steps"
+    assert seen_at(bearings, (0.5, 0.5), after=40, cut=True) is None
+    assert seen_at(bearings, (0.5, 0.5)) is None, "it is lost"
+
+
 def test_a_picture_that_flickers_does_not_matter_soon_after():
     assert seen_at(begun(), (0.5, 0.6), cut=True) == [0.5, 0.6, 0]
 

@@ -149,7 +149,7 @@ def test_of_cells_that_fall_together_the_best_state_stays():
     assert len(archive) == 2
     assert archive[0][:2] == (3.0, 8)
     assert archive.snapshots[0] == bytes([2])
-    assert archive.trajectories.actions_to(archive[0].node)[1] == bytes([2])
+    assert archive.way_to(0).actions == bytes([2])
     assert archive[1][:2] == (0.0, 1)
     assert archive.visits.tolist() == [1 + 2 + 3, 4]
     drawn = np.bincount(archive.choose(3000, np.random.default_rng(0)))

@@ -315,3 +315,14 @@ def test_a_single_action():
     field.single_action_space = Discrete(1)
     with pytest.raises(ValueError, match=r"of 2 actions or more, got Discrete\(1\)"):
         Trials(field, every=1, seed=0)
+
+
+@pytest.mark.parametrize(("probability", "longer"), [(0.0, False), (1.0, True)])
+def test_steps_along_known_ways_come_before_those_of_an_exploration(probability, longer):
+    _, envs, loop, _ = explored(world=Street, follow_probability=probability, steps=300)
+    lengths, since = [], np.zeros(4, int)
+    for _, progress in zip(range(600), loop, strict=False):
+        since += 1
+        lengths += since[progress.step.truncated].tolist()
+        since[progress.step.truncated] = 0
+    assert (max(lengths) > 31) == longer

@@ -1,0 +1,145 @@
+"""Ways put together: on from a cell as another way, known already, went on from there.
+
+Once a cell is reached sooner, what lies behind it can be reached sooner too: the steps that led on
+from there are taken again. And who carries something new to a place may go on as others did that
+came by without it. Random actions would have to find all of this anew.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from ngu.seeding import Seeds, generator_state, set_generator_state
+from ngu_agents.archive.archive import Archive
+from ngu_agents.archive.trajectories import Way
+
+# Of the ways on from a cell one in two is its own, begun sooner, where there is one that saves so
+# many steps; a beginning is as good as another one that saves a quarter more.
+_OWN, _SAVED, _AS_GOOD = 0.5, 16, 0.75
+# Others are looked for so often. They come by no farther off than this, in screens, and go on for
+# so many steps.
+_LOOKS, _BY, _ONWARDS = 16, 1 / 32, 32
+# Who is farther than this, in screens, from where the way led has strayed from it.
+_STRAYED = 1 / 4
+
+# Where to begin, the way, and which of its nodes that is.
+_Found = tuple[int, Way, int]
+
+
+class Stitching:
+    """Leads E agents along known ways, until these end or the agents stray from them.
+
+    Args:
+        archive: with cells that are embedded in their positions.
+        num_envs: E.
+        probability: that an exploration begins with a known way, where there is one.
+        seed: of the ways' draw.
+    """
+
+    def __init__(self, archive: Archive, num_envs: int, *, probability: float, seed: int) -> None:
+        self._archive = archive
+        self._probability = probability
+        self._generator = Seeds(seed).numpy("archive stitching")
+        # The way of each agent: all actions, or none where it follows none; how many are taken; and
+        # after how many which cells are passed.
+        self._actions = [b""] * num_envs
+        self._taken = np.zeros(num_envs, np.int64)
+        self._looks = [np.zeros((2, 0), np.int64)] * num_envs
+
+    def begin(self, env: int, cell: int) -> int:
+        """Choose a way for an agent that is to go back to a cell; the cell where it begins."""
+        if self._generator.random() >= self._probability:
+            return cell
+        own = self._archive.timed and self._generator.random() < _OWN
+        found = (self._sooner(cell) if own else None) or self._onwards(cell)
+        if found is None:
+            return cell
+        first, way, passed = found
+        start = way.lengths[passed]
+        looks = np.stack((way.lengths[passed:] - start, way.cells[passed:]))
+        self._actions[env], self._taken[env] = way.actions[start:], 0
+        self._looks[env] = looks[:, looks[1] >= 0]
+        return first
+
+    def drop(self, where: Bool[np.ndarray, " E"]) -> None:
+        """Let the agents in ``where`` follow no way any more."""
+        for env in np.flatnonzero(where).tolist():
+            self._actions[env] = b""
+
+    def _sooner(self, cell: int) -> _Found | None:
+        """The way to a cell, from one on it that has been reached sooner since."""
+        way = self._archive.way_to(cell)
+        saved = way.lengths - self._archive.length[way.cells]
+        saved[(way.cells < 0) | (self._archive.visits[way.cells] == 0)] = 0
+        if saved.max() < _SAVED:
+            return None
+        passed = int(np.flatnonzero(saved >= _AS_GOOD * saved.max())[-1])
+        return int(way.cells[passed]), way, passed
+
+    def _onwards(self, cell: int) -> _Found | None:
+        """A way to any other cell that came by here, from here."""
+        archive = self._archive
+        here, node = archive.embeddings(np.array([cell])), archive[cell].node
+        for other in self._generator.integers(len(archive), size=_LOOKS).tolist():
+            way = archive.way_to(other)
+            onwards = (way.cells >= 0) & (way.nodes != node)
+            onwards &= len(way.actions) - way.lengths >= _ONWARDS
+            places = np.flatnonzero(onwards)
+            off = abs(archive.embeddings(way.cells[places]) - here).max(1)
+            places = places[off <= _BY]
+            if places.size:
+                return cell, way, int(self._generator.choice(places))
+        return None
+
+    def act(
+        self, actions: np.ndarray, where: Bool[np.ndarray, " E"]
+    ) -> tuple[np.ndarray, Bool[np.ndarray, " E"]]:
+        """What the agents in ``where`` do next: actions [E], and who follows a way with them.
+
+        Args:
+            actions: of those who follow none [E].
+            where: who takes a step.
+        """
+        actions = actions.copy()
+        following = where & np.array([bool(way) for way in self._actions])
+        for env in np.flatnonzero(following).tolist():
+            way, taken = self._actions[env], int(self._taken[env])
+            actions[env] = way[taken]
+            if taken + 1 == len(way):
+                self._actions[env] = b""
+        self._taken += following
+        return actions, following
+
+    def look(self, positions: Float32[np.ndarray, "E 3"], where: Bool[np.ndarray, " E"]) -> None:
+        """Where the agents in ``where`` were before their last action.
+
+        Who has strayed from its way follows it no more.
+        """
+        for env in np.flatnonzero(where).tolist():
+            ends, cells = self._looks[env]
+            passed = int(np.searchsorted(ends, self._taken[env] - 1, side="right"))
+            if not self._actions[env] or not passed:
+                continue
+            expected = self._archive.embeddings(cells[passed - 1 : passed])[0]
+            if abs(positions[env] - expected)[:2].max() > _STRAYED:
+                self._actions[env] = b""
+            self._looks[env] = self._looks[env][:, passed:]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that lasts."""
+        return {
+            "generator": generator_state(self._generator),
+            "actions": [np.frombuffer(way, np.uint8) for way in self._actions],
+            "taken": self._taken.copy(),
+            "looks": [looks.copy() for looks in self._looks],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned."""
+        set_generator_state(self._generator, state["generator"])
+        self._actions = [way.tobytes() for way in state["actions"]]
+        self._taken[:] = state["taken"]
+        self._looks = [looks.copy() for looks in state["looks"]]
