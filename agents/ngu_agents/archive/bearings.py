@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Bool, Float32, Float64, Shaped
 
 from ngu_agents.archive.cells import Named
 from ngu_agents.archive.trials import Controlled
@@ -29,12 +29,24 @@ _AT_ONCE, _IN_A_STEP = 0.1, np.array([1 / 64, 1 / 40], np.float32)
 _LEAVES = np.array([[False, False], [True, False], [False, True]])
 # Alike are pictures that differ in no more than that. A screen has so many others at most.
 _ALIKE, _MOST_PICTURES = 1 / 8, 16
-# Where in one step more than that changes the screen may have been left.
-CUT = 1 / 32
+# Where in one step more than that changes of what stood still the screen may have been left.
+CUT = 1 / 80
 # Who was not seen for more steps may have left several.
 _LONG = 16
 
 _Screen = tuple[int, int]
+
+
+def sudden(
+    changed: Bool[np.ndarray, "E H W"], *before: Bool[np.ndarray, "E H W"]
+) -> Float64[np.ndarray, " E"]:
+    """The share of E pictures that has changed in a step, and in none of the steps before.
+
+    What moves changes so at its edges alone, what flickers hardly; another screen everywhere.
+    """
+    for moved in before:
+        changed = changed & ~moved
+    return changed.mean((1, 2))
 
 
 class _Seen(NamedTuple):
@@ -59,11 +71,13 @@ class Bearings:
 
     def __init__(self, num_envs: int, *, areas: int) -> None:
         self.positions = np.zeros((num_envs, 3), np.float32)
-        # Steps since each was seen there, and for whom the picture has changed since as it does
-        # where a screen is left.
+        # Steps since each was seen there, how often its picture has changed since as it does where
+        # a screen is left, and whether it did in the last step.
         self._unseen = np.zeros(num_envs, np.int64)
         self._cuts = np.zeros(num_envs, np.int64)
         self._cutting = np.zeros(num_envs, dtype=bool)
+        # What changed in each of the last two steps; all, where nothing is known of them.
+        self._changed = [np.ones((num_envs, 1, 1), dtype=bool)] * 2
         # Whose positions are not known any more, until they are put to another one.
         self._lost = np.zeros(num_envs, dtype=bool)
         self._pictures: dict[_Screen, list[_Seen]] = {}
@@ -77,7 +91,9 @@ class Bearings:
     ) -> None:
         """The agents in ``where`` take a step, from these pictures to those."""
         self._unseen += where
-        cut = where & ((before != after).mean((1, 2)) > CUT)
+        changed = before != after
+        cut = where & (sudden(changed, *self._changed) > CUT)
+        self._changed = [changed, self._changed[0]]
         self._cuts += cut & ~self._cutting
         self._cutting = cut
 
@@ -166,6 +182,7 @@ class Bearings:
     def put(self, where: Bool[np.ndarray, " E"], positions: Float32[np.ndarray, "K 3"]) -> None:
         """The K agents in ``where`` stand at these positions now."""
         self.positions[where] = positions
+        self._changed = [changed | where[:, None, None] for changed in self._changed]
         self._unseen[where] = 0
         self._cuts[where] = 0
         self._cutting[where] = self._lost[where] = False
@@ -204,6 +221,7 @@ class Bearings:
             "cuts": self._cuts.copy(),
             "cutting": self._cutting.copy(),
             "lost": self._lost.copy(),
+            "changed": list(self._changed),
             "screens": np.array([screen for screen, _ in every], np.int64).reshape(-1, 2),
             "scenes": np.array([seen.scene for _, seen in every], np.int64),
             "pictures": np.array([seen.picture for _, seen in every]),
@@ -213,6 +231,7 @@ class Bearings:
         """Take back what :meth:`state_dict` returned."""
         self.positions[:], self._unseen[:] = state["positions"], state["unseen"]
         self._cutting[:], self._lost[:] = state["cutting"], state["lost"]
+        self._changed = list(state["changed"])
         self._pictures = {}
         for (row, column), scene, picture in zip(
             state["screens"].tolist(), state["scenes"].tolist(), state["pictures"], strict=True
