@@ -3,8 +3,8 @@
     python benchmarks/archive_screens.py runs/archive
 
 Restores the state of each cell. Prints in how many of them the screen is the one that most cells of
-their room are on, the rooms that lie on several, and how much of the picture changes in a step of
-random actions that leads to another room, and in one that does not.
+their room are on, the rooms that lie on several, and how much of the picture that stood still
+changes in a step of random actions that leads to another room, and in one that does not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ngu.parsing import parse
 from ngu.parts import make_envs
 from ngu.run_folder import RunFolder
 from ngu_agents.archive.agent import ArchiveAgent
-from ngu_agents.archive.bearings import CUT
+from ngu_agents.archive.bearings import CUT, sudden
 from ngu_agents.archive.cells import last_channel
 from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_envs import RestorableVectorEnv, is_restorable
@@ -85,7 +85,9 @@ def _steps(envs: RestorableVectorEnv, store: SnapshotStore, returns: int) -> Non
             pictures.append(last_channel(observation, 0).copy())
             rooms.append(info["room"])
             alive.append(lived.copy())
-        changes = np.stack([(a != b).mean((1, 2)) for a, b in pairwise(pictures)])
+        changed = [np.ones_like(pictures[0], dtype=bool)] * 2
+        changed += [before != after for before, after in pairwise(pictures)]
+        changes = np.stack([sudden(*changed[i : i + 3][::-1]) for i in range(len(changed) - 2)])
         left = np.diff(np.stack(rooms), axis=0) != 0
         for step, env in np.argwhere(left[:-2] & alive[2:]):
             # The memory may be a step ahead of the picture.

@@ -38,7 +38,7 @@ _Screen = tuple[int, int]
 
 
 def sudden(
-    changed: Bool[np.ndarray, "E H W"], *before: Bool[np.ndarray, "E H W"]
+    changed: Bool[np.ndarray, "E H W"], *before: Bool[np.ndarray, "E #H #W"]
 ) -> Float64[np.ndarray, " E"]:
     """The share of E pictures that has changed in a step, and in none of the steps before.
 

@@ -51,8 +51,8 @@ class ReturningEnvs(VectorWrapper):
     on the way is taken into the archive where it improves it. info has "score" [E], the sum of all
     rewards since the true beginning.
 
-    With a ``follow_probability`` explorations in controlled cells begin with steps along known ways,
-    which do not count as exploring: whatever the agent does, info has the actions "taken" [E].
+    With a ``follow_probability`` explorations in controlled cells begin with steps along known
+    ways, which do not count as exploring. info has the actions "taken" [E], the agent's or a way's.
 
     With ``cells="controlled"`` a picture's cell depends on where the agent is in it too. Every few
     steps another action is tried first and taken back, which counts as a step as well: info has

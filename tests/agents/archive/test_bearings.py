@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -100,12 +102,26 @@ def test_of_two_screens_that_look_the_same_one_change_tells_that_the_agent_left(
     seen_at(bearings, (0.5, 0.7), after=40, cut=True)
     assert bearings.positions[0] == pytest.approx([0.5, 0.7, 0])
     # It may have come back, or not.
-    bearings.step(PICTURE, OTHER, ONE)
-    bearings.step(OTHER, THIRD, ONE)
-    bearings.step(THIRD, THIRD, ONE)
+    for before, after in pairwise((PICTURE, PICTURE, PICTURE, OTHER, THIRD, THIRD)):
+        bearings.step(before, after, ONE)
     assert bearings.state_dict()["cuts"].tolist() == [1], "it may take two steps"
     assert seen_at(bearings, (0.5, 0.5), after=40, cut=True) is None
     assert seen_at(bearings, (0.5, 0.5)) is None, "it is lost"
+
+
+def test_what_flickers_is_no_change_of_screens():
+    bearings = begun()
+    flickering = [PICTURE.copy() for _ in range(10)]
+    for step, picture in enumerate(flickering):
+        picture[0, :, :4] = step % 2
+    for before, after in pairwise(flickering):
+        bearings.step(before, after, ONE)
+    assert bearings.state_dict()["cuts"].tolist() == [0]
+    bearings.step(flickering[-1], flickering[0] + np.uint8(5), ONE)
+    assert bearings.state_dict()["cuts"].tolist() == [1]
+    bearings.put(ONE, bearings.positions.copy())
+    bearings.step(flickering[0], flickering[-1] + np.uint8(5), ONE)
+    assert bearings.state_dict()["cuts"].tolist() == [0], "what stood still is not known"
 
 
 def test_a_picture_that_flickers_does_not_matter_soon_after():

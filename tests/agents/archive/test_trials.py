@@ -319,7 +319,7 @@ def test_a_single_action():
 
 @pytest.mark.parametrize(("probability", "longer"), [(0.0, False), (1.0, True)])
 def test_steps_along_known_ways_come_before_those_of_an_exploration(probability, longer):
-    _, envs, loop, _ = explored(world=Street, follow_probability=probability, steps=300)
+    _, _, loop, _ = explored(world=Street, follow_probability=probability, steps=300)
     lengths, since = [], np.zeros(4, int)
     for _, progress in zip(range(600), loop, strict=False):
         since += 1
