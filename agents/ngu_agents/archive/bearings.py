@@ -30,7 +30,8 @@ _LEAVES = np.array([[False, False], [True, False], [False, True]])
 # Alike are pictures that differ in no more than that. A screen has so many others at most.
 _ALIKE, _MOST_PICTURES = 1 / 8, 16
 # Where in one step more than that changes of what stood still the screen may have been left.
-CUT = 1 / 80
+# As good as all crossings change more than the lower share, and hardly another step the higher one.
+CUT, _NO_CUT = 1 / 80, 1 / 96
 # Who was not seen for more steps may have left several.
 _LONG = 16
 
@@ -76,6 +77,7 @@ class Bearings:
         self._unseen = np.zeros(num_envs, np.int64)
         self._cuts = np.zeros(num_envs, np.int64)
         self._cutting = np.zeros(num_envs, dtype=bool)
+        self._unclear = np.zeros(num_envs, dtype=bool)
         # What changed in each of the last two steps; all, where nothing is known of them.
         self._changed = [np.ones((num_envs, 1, 1), dtype=bool)] * 2
         # Whose positions are not known any more, until they are put to another one.
@@ -92,7 +94,9 @@ class Bearings:
         """The agents in ``where`` take a step, from these pictures to those."""
         self._unseen += where
         changed = before != after
-        cut = where & (sudden(changed, *self._changed) > CUT)
+        share = sudden(changed, *self._changed)
+        cut = where & (share > CUT)
+        self._unclear |= where & (share > _NO_CUT)
         self._changed = [changed, self._changed[0]]
         self._cuts += cut & ~self._cutting
         self._cutting = cut
@@ -143,7 +147,7 @@ class Bearings:
         cut = cuts > 0
         known = {screen for screen in screens if self._known(screen, picture) is not None}
         if own in known and not cut:
-            return own
+            return None if self._unclear[env] and len(known) > 1 else own
         fitting = screens
         if known:
             fitting = [at for at in screens if at in known or at not in self._pictures]
@@ -185,7 +189,7 @@ class Bearings:
         self._changed = [changed | where[:, None, None] for changed in self._changed]
         self._unseen[where] = 0
         self._cuts[where] = 0
-        self._cutting[where] = self._lost[where] = False
+        self._cutting[where] = self._lost[where] = self._unclear[where] = False
 
     def _stand(self, env: int, picture: np.ndarray, *, stayed: bool) -> None:
         """An agent is seen in this picture on its screen; in the same scene if it has stayed."""
@@ -204,7 +208,7 @@ class Bearings:
         self.positions[env, 2] = scene
         self._unseen[env] = 0
         self._cuts[env] = 0
-        self._cutting[env] = self._lost[env] = False
+        self._cutting[env] = self._lost[env] = self._unclear[env] = False
 
     def placed(self, named: Named) -> Named:
         """Cells of pictures, parted by where the agents are; embedded in their positions."""
@@ -220,6 +224,7 @@ class Bearings:
             "unseen": self._unseen.copy(),
             "cuts": self._cuts.copy(),
             "cutting": self._cutting.copy(),
+            "unclear": self._unclear.copy(),
             "lost": self._lost.copy(),
             "changed": list(self._changed),
             "screens": np.array([screen for screen, _ in every], np.int64).reshape(-1, 2),
@@ -231,7 +236,7 @@ class Bearings:
         """Take back what :meth:`state_dict` returned."""
         self.positions[:], self._unseen[:] = state["positions"], state["unseen"]
         self._cutting[:], self._lost[:] = state["cutting"], state["lost"]
-        self._changed = list(state["changed"])
+        self._unclear[:], self._changed = state["unclear"], list(state["changed"])
         self._pictures = {}
         for (row, column), scene, picture in zip(
             state["screens"].tolist(), state["scenes"].tolist(), state["pictures"], strict=True
