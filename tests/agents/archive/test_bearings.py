@@ -20,11 +20,11 @@ def begun(*place):
     return bearings
 
 
-def seen_at(bearings, place, *, after=4, cut=False, picture=PICTURE):
+def seen_at(bearings, place, *, after=4, cut=False, picture=PICTURE, before=PICTURE):
     """The position of a single agent that is seen so many steps later; None where not known."""
     for _ in range(after - 1):
-        bearings.step(PICTURE, PICTURE, ONE)
-    bearings.step(PICTURE, PICTURE + 9 * cut, ONE)
+        bearings.step(before, before, ONE)
+    bearings.step(before, before + np.uint8(9 * cut), ONE)
     known = bearings.follow(Controlled(np.array([place], np.float32), ONE), picture)
     return pytest.approx(bearings.positions[0].tolist()) if known[0] else None
 
@@ -107,6 +107,21 @@ def test_of_two_screens_that_look_the_same_one_change_tells_that_the_agent_left(
     assert bearings.state_dict()["cuts"].tolist() == [1], "it may take two steps"
     assert seen_at(bearings, (0.5, 0.5), after=40, cut=True) is None
     assert seen_at(bearings, (0.5, 0.5)) is None, "it is lost"
+
+
+def test_of_two_screens_that_look_the_same_a_small_change_tells_nothing():
+    large = np.zeros((1, 100, 100), np.uint8)
+    for changed, known in ((110, None), (100, [0.5, 0.7, 0])):
+        bearings = Bearings(1, areas=10)
+        bearings.begin(ONE, np.array([(0.5, 0.95)], np.float32), large)
+        seen_at(bearings, (0.5, 0.05), cut=True, picture=large, before=large)
+        seen_at(bearings, (0.5, 0.95), cut=True, picture=large, before=large)
+        small = large.copy()
+        small.flat[:changed] = 1
+        bearings.step(large, large, ONE)
+        bearings.step(large, large, ONE)
+        bearings.step(large, small, ONE)
+        assert seen_at(bearings, (0.5, 0.7), after=40, picture=large, before=large) == known
 
 
 def test_what_flickers_is_no_change_of_screens():
