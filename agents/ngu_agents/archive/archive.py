@@ -255,7 +255,7 @@ class Archive:
     def choose(self, count: int, generator: np.random.Generator) -> Int[np.ndarray, " K"]:
         """Draw cells to go back to, with replacement."""
         drawn = self._tree.sample(count, generator)
-        levels = self._clock.level(self.score).clip(0)
+        levels = np.zeros(len(self)) if self.timed else self._clock.level(self.score).clip(0)
         every = np.unique(levels[self.weight_at_score > 0])
         for place in np.flatnonzero(generator.random(count) < _BY_LEVEL).tolist():
             cells = np.flatnonzero(levels == generator.choice(every))
