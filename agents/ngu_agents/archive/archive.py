@@ -19,16 +19,13 @@ from ngu_agents.archive.trajectories import Trajectories, Way
 from ngu_agents.sum_tree import SumTree
 
 _FIRST_CAPACITY = 1024
-# Of the draws, how many draw a level of score first.
-_BY_LEVEL = 0.5
 
 
 class Archive:
     """Cells by name, each with its best state so far: highest score, then fewest steps.
 
-    A cell is drawn in proportion to its rarity, 1 / sqrt(visits), times a power of its novelty.
-    Half of the time that is the novelty among visits with at least its score; else a level of score
-    is drawn first, each as likely, and one of its cells by their novelty among visits with just its
+    A cell is drawn in proportion to its rarity, 1 / sqrt(visits), times a power of its novelty;
+    half of the time of that among visits with at least its score, half among those with just its
     score. Where it is told what is near, cells near each other share the chance of one.
 
     Once time has been seen to run out, a state reached early may lead further than one with a
@@ -68,11 +65,10 @@ class Archive:
             "visits": np.zeros(_FIRST_CAPACITY, np.int64),
             "novelty": np.ones(_FIRST_CAPACITY),
             "novelty_at_score": np.ones(_FIRST_CAPACITY),
-            "weight_at_score": np.zeros(_FIRST_CAPACITY),
             "crowd": np.zeros(_FIRST_CAPACITY),
         }
         self._embeddings = np.zeros((_FIRST_CAPACITY, 0), np.float32)
-        self._tree = SumTree(_FIRST_CAPACITY)
+        self._trees = SumTree(_FIRST_CAPACITY), SumTree(_FIRST_CAPACITY)
         self._noted: Reached | None = None
         self._familiarity = Familiarity(near, Seeds(seed).numpy("archive visits"))
         self._reach = reach
@@ -187,8 +183,8 @@ class Archive:
         self._cells_of[name] = sorted(kept, key=lambda other: self.length[other])
         if needless:
             self._columns["visits"][needless] = 0
-            self._columns["weight_at_score"][needless] = 0
-            self._tree.set(np.array(needless), np.zeros(len(needless)))
+            for tree in self._trees:
+                tree.set(np.array(needless), np.zeros(len(needless)))
         if not self._embeddings.size:
             self._embeddings = np.zeros((len(self._embeddings), embedding.size), np.float32)
         self._embeddings[cell] = embedding
@@ -248,20 +244,13 @@ class Archive:
         cells = cells[self.visits[cells] > 0]
         factors = self._clock.slices_left(self.length[cells]) / np.sqrt(self.visits[cells])
         factors /= np.maximum(self.crowd[cells], 1)
-        power = self._novelty_power
-        self._tree.set(cells, factors * self.novelty[cells] ** power)
-        self.weight_at_score[cells] = factors * self.novelty_at_score[cells] ** power
+        for tree, novelty in zip(self._trees, (self.novelty, self.novelty_at_score), strict=True):
+            tree.set(cells, factors * novelty[cells] ** self._novelty_power)
 
     def choose(self, count: int, generator: np.random.Generator) -> Int[np.ndarray, " K"]:
         """Draw cells to go back to, with replacement."""
-        drawn = self._tree.sample(count, generator)
-        levels = np.zeros(len(self)) if self.timed else self._clock.level(self.score).clip(0)
-        every = np.unique(levels[self.weight_at_score > 0])
-        for place in np.flatnonzero(generator.random(count) < _BY_LEVEL).tolist():
-            cells = np.flatnonzero(levels == generator.choice(every))
-            sums = self.weight_at_score[cells].cumsum()
-            drawn[place] = cells[np.searchsorted(sums, generator.random() * sums[-1], "right")]
-        return drawn
+        drawn = [tree.sample(count, generator) for tree in self._trees]
+        return np.where(generator.random(count) < 0.5, *drawn)
 
     @property
     def best(self) -> Reached:
@@ -348,8 +337,7 @@ class Archive:
                 cells.append(cell)
             else:
                 self._columns["visits"][cell] = 0
-        self._tree = SumTree(len(self._embeddings))
-        self.weight_at_score[:] = 0
+        self._trees = SumTree(len(self._embeddings)), SumTree(len(self._embeddings))
         self._weigh(np.arange(len(self)))
 
     def state_dict(self) -> dict[str, Any]:
@@ -391,6 +379,7 @@ class Archive:
         for name, values in self._columns.items():
             self._columns[name] = np.concatenate((values, np.zeros_like(values)))
         self._embeddings = np.concatenate((self._embeddings, np.zeros_like(self._embeddings)))
-        leaves = self._tree.leaves
-        self._tree = SumTree(len(self._embeddings))
-        self._tree.set(np.arange(len(leaves)), leaves)
+        before, cells = self._trees, np.arange(len(self._embeddings) // 2)
+        self._trees = SumTree(len(self._embeddings)), SumTree(len(self._embeddings))
+        for tree, leaves in zip(self._trees, before, strict=True):
+            tree.set(cells, leaves.leaves)

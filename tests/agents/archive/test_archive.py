@@ -158,7 +158,7 @@ def test_what_is_reached_with_less_and_no_earlier_is_drawn_no_more():
 def test_what_has_more_time_left_is_drawn_more():
     archive = in_time((b"a", 50.0, 99), (b"b", 50.0, 100), (b"c", 50.0, 699), (b"d", 50.0, 900))
     drawn = np.bincount(archive.choose(18000, np.random.default_rng(0)))
-    np.testing.assert_allclose(drawn, [8000, 7000, 2000, 1000], atol=250)
+    np.testing.assert_allclose(drawn, [8000, 7000, 2000, 1000], atol=2)
 
 
 def test_visits_that_came_later_leave_a_cell_new():
@@ -179,14 +179,8 @@ def test_a_key_that_others_have_spent_is_not_forgotten():
     archive._familiarity.refresh_at = 0.0
     visit(archive, 0)
     drawn = np.bincount(archive.choose(4000, np.random.default_rng(0)))
-    np.testing.assert_allclose(drawn, [0, 1000, *[300] * 10], atol=100)
-
-
-def test_what_was_lost_opens_no_new_level_below_zero():
-    archive = archive_of((b"a", -1.0, 9), (b"b", -20.0, 9), (b"c", -300.0, 9), (b"d", 300.0, 9))
-    visit(archive, 0, 1, 2, 3)
-    drawn = np.bincount(archive.choose(12000, np.random.default_rng(0)))
-    np.testing.assert_allclose(drawn, [2500, 2500, 2500, 4500], atol=200)
+    # In the first half the ten that are new alone; in the second they and the key.
+    np.testing.assert_allclose(drawn, [0, 182, *[382] * 10], atol=80)
 
 
 def test_while_time_does_not_count_small_rewards_open_no_new_world():
@@ -238,8 +232,8 @@ def test_cells_are_drawn_by_rarity():
     for cell, visits in enumerate((1, 4, 16)):
         visit(archive, *[cell] * visits)
     drawn = archive.choose(7000, np.random.default_rng(0))
-    # 1 : 1/2 : 1/4
-    np.testing.assert_allclose(np.bincount(drawn), [4000, 2000, 1000], atol=150)
+    # 1 : 1/2 : 1/4; drawn from equal shares, so nearly exactly.
+    np.testing.assert_allclose(np.bincount(drawn), [4000, 2000, 1000], atol=2)
 
 
 def test_cells_near_many_visits_are_drawn_less():
