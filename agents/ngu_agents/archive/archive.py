@@ -228,6 +228,17 @@ class Archive:
             embeddings = self._reach(embeddings)
         return Known(embeddings, self._clock.level(scores) + 0.0, self._clock.slice_of(lengths))
 
+    def novelty_for(
+        self, cells: Int[np.ndarray, " K"], reached: Reached, steps: Int[np.ndarray, " K"]
+    ) -> Float64[np.ndarray, " K"]:
+        """How new the places of cells would be to who sets out from a state and takes these steps.
+
+        1 where nobody came with as high a score as early.
+        """
+        scores = np.full(len(cells), reached.score)
+        known = self._known(cells, scores, reached.length + steps)
+        return self._familiarity.of(known)[0][0]
+
     def _known_cells(self, cells: Int[np.ndarray, " K"]) -> Known:
         return self._known(cells, self.score[cells], self.length[cells])
 

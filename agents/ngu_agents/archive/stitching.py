@@ -80,19 +80,26 @@ class Stitching:
         return int(way.cells[passed]), way, passed
 
     def _onwards(self, cell: int) -> _Found | None:
-        """A way to any other cell that came by here, from here."""
-        archive = self._archive
-        here, node = archive.embeddings(np.array([cell])), archive[cell].node
+        """From here on, as a way to another cell went on that came by here.
+
+        Of some the one that leads to the newest place for who has this cell's score and time.
+        """
+        archive, reached = self._archive, self._archive[cell]
+        here, ends, found = archive.embeddings(np.array([cell])), [], []
         for other in self._generator.integers(len(archive), size=_LOOKS).tolist():
             way = archive.way_to(other)
-            onwards = (way.cells >= 0) & (way.nodes != node)
+            onwards = (way.cells >= 0) & (way.nodes != reached.node)
             onwards &= len(way.actions) - way.lengths >= _ONWARDS
             places = np.flatnonzero(onwards)
             off = abs(archive.embeddings(way.cells[places]) - here).max(1)
             places = places[off <= _BY]
             if places.size:
-                return cell, way, int(self._generator.choice(places))
-        return None
+                ends.append(other)
+                found.append((cell, way, int(self._generator.choice(places))))
+        if not found:
+            return None
+        steps = [len(way.actions) - int(way.lengths[passed]) for _, way, passed in found]
+        return found[int(archive.novelty_for(np.array(ends), reached, np.array(steps)).argmax())]
 
     def act(
         self, actions: np.ndarray, where: Bool[np.ndarray, " E"]

@@ -21,9 +21,9 @@ def put(archive, name, node, place, length, score=0.0):
     return cell
 
 
-def archive_of_a_way(*, timed=True):
-    """Three cells on a way; the first is a bit off the beginning's place."""
-    archive = Archive(memory=1000)
+def archive_of_a_way(*, timed=True, power=0.0):
+    """Three cells on a way."""
+    archive = Archive(memory=1000, novelty_power=power, near=1 / 8)
     if timed:
         archive.time_ran_out(1000)
     node = archive.trajectories.add(NO_PARENT, b"")
@@ -95,6 +95,18 @@ def test_who_comes_by_with_something_new_goes_on_as_others_did(timed):
     assert begun(archive, other) == {(other, PIECES[1]), (other, PIECES[1] + PIECES[2])}
     off = reach(archive, b"elsewhere", 1.6, 500, 100.0)
     assert begun(archive, off) == {(off, b"")}
+
+
+def test_of_ways_on_the_one_to_the_newest_place_is_taken():
+    archive = archive_of_a_way(power=4.0)
+    cell = reach(archive, b"with a key", 0.5, 500, 100.0)
+    for known, times, then in ((THIRD, 2, PIECES[1]), (SECOND, 40, PIECES[1] + PIECES[2])):
+        for score, length in ((100.0, 2000), (0.0, 500)):
+            # Who came later, or without the key, does not count.
+            archive.visit(np.array([known] * 99), np.full(99, score), np.full(99, length))
+        archive._familiarity.refresh_at = 0.0
+        archive.visit(np.array([known] * times), np.full(times, 100.0), np.full(times, 400))
+        assert begun(archive, cell) == {(cell, then)}
 
 
 def test_nobody_goes_on_as_it_did_itself():
