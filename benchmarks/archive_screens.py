@@ -156,18 +156,18 @@ def _steps(envs: RestorableVectorEnv, store: SnapshotStore, returns: int) -> Non
             pictures.append(last_channel(observation, 0).copy())
             rooms.append(info["room"])
             alive.append(lived.copy())
-        changed = [np.ones_like(pictures[0], dtype=bool)] * 2
-        changed += [before != after for before, after in pairwise(pictures)]
-        changes = np.stack([sudden(*changed[i : i + 3][::-1]) for i in range(len(changed) - 2)])
-        left = np.diff(np.stack(rooms), axis=0) != 0
-        for step, env in np.argwhere(left[:-2] & alive[2:]):
+        changed = [before != after for before, after in pairwise(pictures)]
+        # Of the first two steps it is not known what stood still before.
+        changes = np.stack([sudden(*changed[i - 2 : i + 1][::-1]) for i in range(2, len(changed))])
+        left, still_alive = np.diff(np.stack(rooms), axis=0)[2:] != 0, np.stack(alive)[2:]
+        for step, env in np.argwhere(left[:-2] & still_alive[2:]):
             # The memory may be a step ahead of the picture.
             crossings.append(changes[step : step + 3, env].max())
         near = left.copy()
         for shift in (1, 2):
             near[shift:] |= left[:-shift]
             near[:-shift] |= left[shift:]
-        others.append(changes[~near & alive])
+        others.append(changes[~near & still_alive])
     for name, found in (("into another room", crossings), ("others", np.concatenate(others))):
         found = np.array(found)
         print(
