@@ -29,6 +29,9 @@ _AT_ONCE, _IN_A_STEP = 0.1, np.array([1 / 64, 1 / 40], np.float32)
 _LEAVES = np.array([[False, False], [True, False], [False, True]])
 # Alike are pictures that differ in no more than that. A screen has so many others at most.
 _ALIKE, _MOST_PICTURES = 1 / 8, 16
+# A screen looks as much like a picture as another one does if it differs in no more than so many
+# times as many pixels.
+_AS_ALIKE = 2
 # Where in one step more than that changes of what stood still the screen may have been left.
 # As good as all crossings change more than the lower share, and hardly another step the higher one.
 CUT, _NO_CUT = 1 / 80, 1 / 96
@@ -139,38 +142,45 @@ class Bearings:
         """On which screen an agent is, of those that it can have come to; None if unknown.
 
         Where the picture is known there it is rather than where others are; of a screen that nobody
-        has seen there is no telling. A picture that is unknown everywhere is believed in only if
-        there is no choice, soon after the agent was seen, and if it can have stayed, or the picture
-        has changed as if it had left.
+        has seen there is no telling. Of two that look much the same a single change of the picture,
+        or none, tells whether it has left. A picture that is unknown everywhere is believed in only
+        if there is no choice, soon after the agent was seen, and if it can have stayed, or the
+        picture has changed as if it had left.
         """
         own, cuts = self._screen(env), int(self._cuts[env])
-        cut = cuts > 0
-        known = {screen for screen in screens if self._known(screen, picture) is not None}
-        if own in known and not cut:
-            return None if self._unclear[env] and len(known) > 1 else own
+        nearest = {screen: self._known(screen, picture) for screen in screens}
+        known = {screen: found[1] for screen, found in nearest.items() if found}
+        limit = _AS_ALIKE * known.get(own, 0.0)
+        as_alike = [at for at in known if own in known and at != own and known[at] <= limit]
+        if own in known and not cuts:
+            return None if as_alike and self._unclear[env] else own
         fitting = screens
-        if known:
+        if cuts == 1 and as_alike:
+            fitting = as_alike
+        elif known:
             fitting = [at for at in screens if at in known or at not in self._pictures]
-            if cuts == 1 and len(known) > 1:
-                fitting = [at for at in fitting if at != own]
         if len(fitting) > 1:
             return None
-        believed = self._unseen[env] <= _LONG and (cut or own in screens)
+        believed = self._unseen[env] <= _LONG and (cuts > 0 or own in screens)
         return fitting[0] if fitting[0] in known or believed else None
 
     def _screen(self, env: int) -> _Screen:
         row, column = np.floor(self.positions[env, :2]).astype(int).tolist()
         return row, column
 
-    def _known(self, screen: _Screen, picture: np.ndarray) -> _Seen | None:
-        """The most similar picture that a screen was seen in; None if there is none alike."""
+    def _known(self, screen: _Screen, picture: np.ndarray) -> tuple[_Seen, float] | None:
+        """The most similar picture that a screen was seen in, and in what share it differs.
+
+        None if there is none alike.
+        """
         pictures = self._pictures.get(screen)
         if not pictures:
             return None
         differences = [(seen.picture != picture).mean() for seen in pictures]
         nearest = int(np.argmin(differences))
-        alike = differences[nearest] <= _ALIKE or len(pictures) == _MOST_PICTURES
-        return pictures[nearest] if alike else None
+        if differences[nearest] > _ALIKE and len(pictures) < _MOST_PICTURES:
+            return None
+        return pictures[nearest], float(differences[nearest])
 
     def begin(
         self,
@@ -196,7 +206,7 @@ class Bearings:
         screen = self._screen(env)
         pictures = self._pictures.setdefault(screen, [])
         known = self._known(screen, picture)
-        scene = len(pictures) if known is None else known.scene
+        scene = known[0].scene if known else len(pictures)
         if stayed:
             same = {scene, pictures[int(self.positions[env, 2])].scene}
             scene = min(same)

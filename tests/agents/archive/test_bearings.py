@@ -124,6 +124,20 @@ def test_of_two_screens_that_look_the_same_a_small_change_tells_nothing():
         assert seen_at(bearings, (0.5, 0.7), after=40, picture=large, before=large) == known
 
 
+def test_a_change_tells_nothing_where_the_other_screen_looks_less_alike():
+    bearings = begun(0.5, 0.95)
+    other, between = PICTURE.copy(), PICTURE.copy()
+    other[0, 0] = 9
+    for pixels, place in ((2, None), (3, 1.5)):
+        between[0, 0, :pixels] = 9
+        bearings.put(ONE, np.array([[0.5, 0.95, 0]], np.float32))
+        seen_at(bearings, (0.5, 0.05), cut=True, picture=THIRD + other)
+        bearings.put(ONE, np.array([[0.5, 0.95, 0]], np.float32))
+        seen_at(bearings, (0.5, 0.5), after=40, cut=True, picture=between)
+        found = bearings.positions[0, 1] if place else None
+        assert found == place, pixels
+
+
 def test_what_flickers_is_no_change_of_screens():
     bearings = begun()
     flickering = [PICTURE.copy() for _ in range(10)]
