@@ -4,7 +4,7 @@ import pytest
 from ngu_agents.archive import clock
 from ngu_agents.archive.archive import Archive
 from ngu_agents.archive.clock import Reached
-from ngu_agents.archive.config import ArchiveConfig
+from ngu_agents.archive.config import ArchiveConfig, ArchiveNGUConfig, ReturningConfig
 from ngu_agents.archive.snapshots import SnapshotStore
 from ngu_agents.archive.trajectories import NO_PARENT, Trajectories
 
@@ -325,9 +325,15 @@ def test_a_folder_that_is_not_there():
         ({"explore_steps": 0}, "explore_steps must be at least 1"),
         ({"cell_levels": 1}, "cell_levels must lie in"),
         ({"repeat_probability": 1.0}, "repeat_probability must lie in"),
+        ({"follow_probability": 1.5}, "follow_probability must lie in .0, 1., got 1.5"),
         ({"memory_gb": float("nan")}, "memory_gb must be above 0, got nan"),
     ],
 )
 def test_settings_out_of_range(setting, says):
     with pytest.raises(ValueError, match=says):
         ArchiveConfig(**setting)
+
+
+def test_who_learns_from_its_own_actions_follows_no_known_ways():
+    with pytest.raises(ValueError, match="archive.follow_probability must be 0, got 0.5"):
+        ArchiveNGUConfig(archive=ReturningConfig(follow_probability=0.5))
