@@ -76,7 +76,7 @@ class Bearings:
     def __init__(self, num_envs: int, *, areas: int) -> None:
         self.positions = np.zeros((num_envs, 3), np.float32)
         # Steps since each was seen there, how often its picture has changed since as it does where
-        # a screen is left, and whether it did in the last step.
+        # a screen is left, whether it did in the last step, and whether it may have.
         self._unseen = np.zeros(num_envs, np.int64)
         self._cuts = np.zeros(num_envs, np.int64)
         self._cutting = np.zeros(num_envs, dtype=bool)
@@ -245,8 +245,9 @@ class Bearings:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
         self.positions[:], self._unseen[:] = state["positions"], state["unseen"]
-        self._cutting[:], self._lost[:] = state["cutting"], state["lost"]
-        self._unclear[:], self._changed = state["unclear"], list(state["changed"])
+        self._cuts[:], self._cutting[:] = state["cuts"], state["cutting"]
+        self._unclear[:], self._lost[:] = state["unclear"], state["lost"]
+        self._changed = list(state["changed"])
         self._pictures = {}
         for (row, column), scene, picture in zip(
             state["screens"].tolist(), state["scenes"].tolist(), state["pictures"], strict=True

@@ -233,8 +233,14 @@ def test_scenes_last():
     bearings = begun(0.5, 0.95)
     seen_at(bearings, (0.5, 0.9), picture=OTHER)
     seen_at(bearings, (0.5, 0.05), cut=True, picture=THIRD)
+    for before, after in pairwise((PICTURE, PICTURE, PICTURE, OTHER)):
+        bearings.step(before, after, ONE)
     other = Bearings(1, areas=10)
     other.load_state_dict(bearings.state_dict())
+    for name, values in bearings.state_dict().items():
+        for value, also in zip(values, other.state_dict()[name], strict=True):
+            np.testing.assert_array_equal(value, also)
+    assert other.state_dict()["cuts"].tolist() == [1]
     for picture, place in ((OTHER, 0.9), (THIRD, 1.1), (PICTURE, 0.9)):
         for each in (bearings, other):
             seen_at(each, (0.5, place % 1), after=40, cut=True, picture=picture)
