@@ -13,6 +13,7 @@ other and stays, as where floors come and go, are of the same scene; others of d
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,8 @@ _AS_ALIKE = 2
 # Where in one step more than that changes of what stood still the screen may have been left.
 # As good as all crossings change more than the lower share, and hardly another step the higher one.
 CUT, _NO_CUT = 1 / 80, 1 / 96
+# Where that happens more than once in so many steps while the agent stays it tells nothing.
+_RESTLESS = 200
 # Who was not seen for more steps may have left several.
 _LONG = 16
 
@@ -86,6 +89,9 @@ class Bearings:
         # Whose positions are not known any more, until they are put to another one.
         self._lost = np.zeros(num_envs, dtype=bool)
         self._pictures: dict[_Screen, list[_Seen]] = {}
+        # For how many steps agents have stayed for sure on each screen, and how often the picture
+        # has changed in these as if they had left.
+        self._stays: defaultdict[_Screen, list[int]] = defaultdict(lambda: [0, 0])
         self._areas = areas
 
     def step(
@@ -133,6 +139,9 @@ class Bearings:
                 self._lost[env] = True
                 continue
             stayed = screen == self._screen(env) and bool(self._unseen[env] <= _LONG)
+            if stayed and len(came_to) == 1:
+                self._stays[screen][0] += int(self._unseen[env])
+                self._stays[screen][1] += int(self._cuts[env])
             self.positions[env, :2] = np.array(screen) + controlled.places[env]
             self._stand(env, pictures[env], stayed=stayed)
         left = np.floor(self.positions) != np.floor(before)
@@ -143,19 +152,21 @@ class Bearings:
 
         Where the picture is known there it is rather than where others are; of a screen that nobody
         has seen there is no telling. Of two that look much the same a single change of the picture,
-        or none, tells whether it has left. A picture that is unknown everywhere is believed in only
-        if there is no choice, soon after the agent was seen, and if it can have stayed, or the
-        picture has changed as if it had left.
+        or none, tells whether it has left, unless the picture changes so all the time. A picture
+        that is unknown everywhere is believed in only if there is no choice, soon after the agent
+        was seen, and if it can have stayed, or the picture has changed as if it had left.
         """
         own, cuts = self._screen(env), int(self._cuts[env])
         nearest = {screen: self._known(screen, picture) for screen in screens}
         known = {screen: found[1] for screen, found in nearest.items() if found}
         limit = _AS_ALIKE * known.get(own, 0.0)
         as_alike = [at for at in known if own in known and at != own and known[at] <= limit]
+        steps, changes = self._stays[own]
+        tells = cuts == 1 and steps > _RESTLESS * changes
         if own in known and not cuts:
             return None if as_alike and self._unclear[env] else own
         fitting = screens
-        if cuts == 1 and as_alike:
+        if tells and as_alike:
             fitting = as_alike
         elif known:
             fitting = [at for at in screens if at in known or at not in self._pictures]
@@ -240,6 +251,9 @@ class Bearings:
             "screens": np.array([screen for screen, _ in every], np.int64).reshape(-1, 2),
             "scenes": np.array([seen.scene for _, seen in every], np.int64),
             "pictures": np.array([seen.picture for _, seen in every]),
+            "stays": np.array([(*at, *n) for at, n in self._stays.items()], np.int64).reshape(
+                -1, 4
+            ),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -253,3 +267,6 @@ class Bearings:
             state["screens"].tolist(), state["scenes"].tolist(), state["pictures"], strict=True
         ):
             self._pictures.setdefault((row, column), []).append(_Seen(picture.copy(), scene))
+        self._stays.clear()
+        for row, column, *stayed in state["stays"].tolist():
+            self._stays[row, column] = stayed
