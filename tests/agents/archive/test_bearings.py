@@ -29,6 +29,14 @@ def seen_at(bearings, place, *, after=4, cut=False, picture=PICTURE, before=PICT
     return pytest.approx(bearings.positions[0].tolist()) if known[0] else None
 
 
+def stays(bearings, *columns, changes=0):
+    """An agent stays for 240 steps in each of these columns; so often the picture changes."""
+    for column in columns:
+        bearings.put(ONE, np.array([[0.5, column, 0]], np.float32))
+        for look in range(60):
+            seen_at(bearings, (0.5, column % 1), cut=look < changes)
+
+
 def scene(bearings):
     return int(bearings.positions[0, 2])
 
@@ -99,6 +107,11 @@ def test_of_two_screens_that_look_the_same_one_change_tells_that_the_agent_left(
     seen_at(bearings, (0.5, 0.05), cut=True)
     seen_at(bearings, (0.5, 0.5), after=20)
     assert bearings.positions[0] == pytest.approx([0.5, 1.5, 0])
+    before = bearings.positions.copy()
+    assert seen_at(bearings, (0.5, 0.7), after=40, cut=True) is None
+    assert bearings.state_dict()["lost"].all(), "who knows whether it changes so all the time"
+    stays(bearings, 0.5, 1.5)
+    bearings.put(ONE, before)
     seen_at(bearings, (0.5, 0.7), after=40, cut=True)
     assert bearings.positions[0] == pytest.approx([0.5, 0.7, 0])
     # It may have come back, or not.
@@ -124,11 +137,22 @@ def test_of_two_screens_that_look_the_same_a_small_change_tells_nothing():
         assert seen_at(bearings, (0.5, 0.7), after=40, picture=large, before=large) == known
 
 
+@pytest.mark.parametrize(("changes", "tells"), [(1, True), (2, False)])
+def test_a_change_tells_nothing_where_the_picture_changes_so_all_the_time(changes, tells):
+    bearings = begun(0.5, 0.95)
+    seen_at(bearings, (0.5, 0.05), cut=True)
+    stays(bearings, 0.95, changes=changes)
+    seen_at(bearings, (0.5, 0.5), after=40, cut=True)
+    assert bearings.state_dict()["lost"][0] != tells
+    assert not tells or bearings.positions[0, 1] == pytest.approx(1.5)
+
+
 def test_a_change_tells_nothing_where_the_other_screen_looks_less_alike():
     bearings = begun(0.5, 0.95)
     other = PICTURE.copy()
     other[0, 0] = 9
     seen_at(bearings, (0.5, 0.05), cut=True, picture=other)
+    stays(bearings, 0.95)
     # Two of its eight pixels tell nothing, with three it is about as much alike.
     for pixels, column in ((2, None), (3, 1.5)):
         bearings.put(ONE, np.array([[0.5, 0.95, 0]], np.float32))
