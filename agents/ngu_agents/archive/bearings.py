@@ -36,6 +36,8 @@ _AS_ALIKE = 2
 # Where in one step more than that changes of what stood still the screen may have been left.
 # As good as all crossings change more than the lower share, and hardly another step the higher one.
 CUT, _NO_CUT = 1 / 80, 1 / 96
+# Who is seen no farther than this from where it was has not moved.
+_MOVED = 1 / 8
 # Where that happens more than once in so many steps while the agent stays it tells nothing.
 _RESTLESS = 200
 # Who was not seen for more steps may have left several.
@@ -134,7 +136,8 @@ class Bearings:
             leaves = _LEAVES[ways[:, env]]
             reached = (screens[env] - leaves * np.sign(jumps[env])).astype(int)
             came_to = [(row, column) for row, column in reached.tolist()]
-            screen = self._reached(env, came_to, pictures[env])
+            moved = bool(distances[env].max() >= _MOVED)
+            screen = self._reached(env, came_to, pictures[env], moved=moved)
             if screen is None:
                 self._lost[env] = True
                 continue
@@ -147,14 +150,17 @@ class Bearings:
         left = np.floor(self.positions) != np.floor(before)
         return seen & ~self._lost & ~left.any(1)
 
-    def _reached(self, env: int, screens: list[_Screen], picture: np.ndarray) -> _Screen | None:
+    def _reached(
+        self, env: int, screens: list[_Screen], picture: np.ndarray, *, moved: bool
+    ) -> _Screen | None:
         """On which screen an agent is, of those that it can have come to; None if unknown.
 
         Where the picture is known there it is rather than where others are; of a screen that nobody
         has seen there is no telling. Of two that look much the same a single change of the picture,
-        or none, tells whether it has left, unless the picture changes so all the time. A picture
-        that is unknown everywhere is believed in only if there is no choice, soon after the agent
-        was seen, and if it can have stayed, or the picture has changed as if it had left.
+        or none, tells whether it has left, unless the picture changes so all the time, or it has
+        not moved and may have come back. A picture that is unknown everywhere is believed in only
+        if there is no choice, soon after the agent was seen, and if it can have stayed, or the
+        picture has changed as if it had left.
         """
         own, cuts = self._screen(env), int(self._cuts[env])
         nearest = {screen: self._known(screen, picture) for screen in screens}
@@ -162,7 +168,7 @@ class Bearings:
         limit = _AS_ALIKE * known.get(own, 0.0)
         as_alike = [at for at in known if own in known and at != own and known[at] <= limit]
         steps, changes = self._stays[own]
-        tells = cuts == 1 and steps > _RESTLESS * changes
+        tells = cuts == 1 and moved and steps > _RESTLESS * changes
         if own in known and not cuts:
             return None if as_alike and self._unclear[env] else own
         fitting = screens
