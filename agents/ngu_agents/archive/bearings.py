@@ -36,10 +36,10 @@ _AS_ALIKE = 2
 # Where in one step more than that changes of what stood still the screen may have been left.
 # As good as all crossings change more than the lower share, and hardly another step the higher one.
 CUT, _NO_CUT = 1 / 80, 1 / 96
-# Who is seen no farther than this from where it was has not moved.
-_MOVED = 1 / 8
 # Where that happens more than once in so many steps while the agent stays it tells nothing.
 _RESTLESS = 200
+# Who is seen nearer than this to where it was has not moved.
+_MOVED = 1 / 8
 # Who was not seen for more steps may have left several.
 _LONG = 16
 
