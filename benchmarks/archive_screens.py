@@ -133,6 +133,9 @@ def _follow(
     for name, within in (("into another room", False), ("in the same one", True)):
         found = [counts for (one, other), counts in moves.items() if (one == other) == within]
         total = sum(counts.total() for counts in found)
+        if not total:
+            print(f"moves {name}: none")
+            continue
         most = sum(counts.most_common(1)[0][1] for counts in found)
         print(
             f"moves {name}: {total:,}, {1 - most / total:.3%} of them counted otherwise than most"
