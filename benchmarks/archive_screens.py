@@ -51,9 +51,9 @@ def main() -> None:
     positions = archive["embeddings"].astype(np.float32)
     bearings = Bearings(_NUM_ENVS, areas=settings.learning.place_areas)
     alone = Bearings(_NUM_ENVS, areas=1).state_dict()
-    pictures = ("screens", "scenes", "pictures")
+    screens = ("screens", "scenes", "pictures", "stays")
     bearings.load_state_dict(
-        alone | {key: state["session"]["envs"]["bearings"][key] for key in pictures}
+        alone | {key: state["session"]["envs"]["bearings"][key] for key in screens}
     )
     _follow(envs, store, bearings, positions, settings.learning.trial_steps, known.returns)
     envs.close()
