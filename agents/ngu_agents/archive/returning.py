@@ -396,5 +396,6 @@ def best_trajectory(state: Mapping[str, Any], score: float | None = None) -> Tra
     none = SnapshotStore(0, None).state_dict()
     archive.load_state_dict({**state["archive"], "snapshots": none})
     reached = archive.best if score is None else archive.first_with(score)
-    way = archive.trajectories.way_to(reached.node)
-    return Trajectory(state["roots"][str(way.nodes[0])].tobytes(), way.actions, reached.score)
+    ways = archive.trajectories
+    root = state["roots"][str(ways.way_to(reached.node).nodes[0])].tobytes()
+    return Trajectory(root, ways.actions_to(reached.node), reached.score)

@@ -7,7 +7,7 @@ came by without it. Random actions would have to find all of this anew.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -21,12 +21,21 @@ from ngu_agents.archive.trajectories import Way
 _OWN, _SAVED, _AS_GOOD = 0.5, 16, 0.75
 # Others are looked for so often. They come by no farther off than this, in screens, and go on for
 # so many steps.
-_LOOKS, _BY, _ONWARDS = 16, 1 / 32, 32
+_LOOKS, _BY, _ONWARDS = 64, 1 / 32, 32
 # Who is farther than this, in screens, from where the way led has strayed from it.
 _STRAYED = 1 / 4
 
-# Where to begin, the way, and which of its nodes that is.
-_Found = tuple[int, Way, int]
+
+
+class _Found(NamedTuple):
+    """A way, and where to begin on it."""
+
+    first: int
+    """The cell to go back to."""
+    way: Way
+    """Of which some is followed."""
+    passed: int
+    """Which of its nodes that begins at."""
 
 
 class Stitching:
@@ -60,7 +69,8 @@ class Stitching:
         first, way, passed = found
         start = way.lengths[passed]
         looks = np.stack((way.lengths[passed:] - start, way.cells[passed:]))
-        self._actions[env], self._taken[env] = way.actions[start:], 0
+        actions = self._archive.trajectories.actions_to(int(way.nodes[-1]))
+        self._actions[env], self._taken[env] = actions[start:], 0
         self._looks[env] = looks[:, looks[1] >= 0]
         return first
 
@@ -77,7 +87,7 @@ class Stitching:
         if saved.max() < _SAVED:
             return None
         passed = int(np.flatnonzero(saved >= _AS_GOOD * saved.max())[-1])
-        return int(way.cells[passed]), way, passed
+        return _Found(int(way.cells[passed]), way, passed)
 
     def _onwards(self, cell: int) -> _Found | None:
         """From here on, as a way to another cell went on that came by here.
@@ -85,20 +95,18 @@ class Stitching:
         Of some the one that leads to the newest place for who has this cell's score and time.
         """
         archive, reached = self._archive, self._archive[cell]
-        here, ends, found = archive.embeddings(np.array([cell])), [], []
+        by = archive.near(cell, _BY)
+        ends, found = [], []
         for other in self._generator.integers(len(archive), size=_LOOKS).tolist():
             way = archive.way_to(other)
-            onwards = (way.cells >= 0) & (way.nodes != reached.node)
-            onwards &= len(way.actions) - way.lengths >= _ONWARDS
-            places = np.flatnonzero(onwards)
-            off = abs(archive.embeddings(way.cells[places]) - here).max(1)
-            places = places[off <= _BY]
+            onwards = (way.cells >= 0) & by[way.cells] & (way.nodes != reached.node)
+            places = np.flatnonzero(onwards & (way.lengths <= way.lengths[-1] - _ONWARDS))
             if places.size:
                 ends.append(other)
-                found.append((cell, way, int(self._generator.choice(places))))
+                found.append(_Found(cell, way, int(self._generator.choice(places))))
         if not found:
             return None
-        steps = [len(way.actions) - int(way.lengths[passed]) for _, way, passed in found]
+        steps = [int(way.lengths[-1] - way.lengths[passed]) for _, way, passed in found]
         return found[int(archive.novelty_for(np.array(ends), reached, np.array(steps)).argmax())]
 
     def act(

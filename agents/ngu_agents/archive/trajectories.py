@@ -21,8 +21,6 @@ class Way(NamedTuple):
     """Steps to each."""
     cells: Int[np.ndarray, " N"]
     """The cell of each; -1 for none."""
-    actions: bytes
-    """A byte each."""
 
 
 class Trajectories:
@@ -55,17 +53,22 @@ class Trajectories:
 
     def way_to(self, node: int) -> Way:
         """The way from a root to a node."""
-        nodes = [node]
-        while self._parents[nodes[-1]] != NO_PARENT:
-            nodes.append(self._parents[nodes[-1]])
+        nodes = self._nodes_to(node)
+        places, ends = np.array(nodes), np.frombuffer(self._ends, np.int64)
+        starts = np.where(places > 0, ends[places - 1], 0)
+        cells = np.frombuffer(self._cells, np.int64)
+        return Way(places, np.cumsum(ends[places] - starts), cells[places])
+
+    def actions_to(self, node: int) -> bytes:
+        """The actions that lead from a root to a node, a byte each."""
+        return b"".join(self._piece(each) for each in self._nodes_to(node))
+
+    def _nodes_to(self, node: int) -> list[int]:
+        nodes, parents = [node], self._parents
+        while (node := parents[node]) != NO_PARENT:
+            nodes.append(node)
         nodes.reverse()
-        pieces = [bytes(self._piece(each)) for each in nodes]
-        return Way(
-            np.array(nodes),
-            np.cumsum([len(piece) for piece in pieces]),
-            np.array([self._cells[each] for each in nodes]),
-            b"".join(pieces),
-        )
+        return nodes
 
     def regroup(self, groups: Int[np.ndarray, " N"]) -> None:
         """Give the cells their new numbers."""

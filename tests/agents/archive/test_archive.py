@@ -34,16 +34,14 @@ def test_trajectories_lead_back_to_their_root():
     trunk = tree.add(roots[1], b"\x01\x02")
     left, right = tree.add(trunk, b"\x03"), tree.add(trunk, b"\x04\x05")
     tree.came_to(right, 7)
-    assert tree.way_to(left).actions == b"\x01\x02\x03"
+    assert tree.actions_to(left) == b"\x01\x02\x03"
     way = tree.way_to(right)
     assert way.nodes.tolist() == [roots[1], trunk, right]
     assert way.lengths.tolist() == [0, 2, 4]
     assert way.cells.tolist() == [-1, -1, 7]
-    assert way.actions == b"\x01\x02\x04\x05"
-    assert (tree.way_to(roots[0]).nodes.tolist(), tree.way_to(roots[0]).actions) == (
-        [roots[0]],
-        b"",
-    )
+    assert tree.actions_to(right) == b"\x01\x02\x04\x05"
+    assert tree.way_to(roots[0]).nodes.tolist() == [roots[0]]
+    assert tree.actions_to(roots[0]) == b""
     tree.regroup(np.array([0] * 7 + [3]))
     assert tree.way_to(right).cells.tolist() == [-1, -1, 3]
 
@@ -64,7 +62,7 @@ def test_only_what_leads_to_something_is_kept():
         way = each.way_to(numbers[leaf])
         assert way.nodes.tolist() == [numbers[root], numbers[trunk], numbers[leaf]]
         assert way.cells.tolist() == [-1, 5, -1]
-        assert way.actions == b"\x02\x03\x04"
+        assert each.actions_to(numbers[leaf]) == b"\x02\x03\x04"
 
 
 def test_score_first_then_steps():
@@ -158,7 +156,7 @@ def test_what_is_reached_with_less_and_no_earlier_is_drawn_no_more():
 def test_what_has_more_time_left_is_drawn_more():
     archive = in_time((b"a", 50.0, 99), (b"b", 50.0, 100), (b"c", 50.0, 699), (b"d", 50.0, 900))
     drawn = np.bincount(archive.choose(18000, np.random.default_rng(0)))
-    np.testing.assert_allclose(drawn, [8000, 7000, 2000, 1000], atol=2)
+    np.testing.assert_allclose(drawn, [8000, 7000, 2000, 1000], atol=150)
 
 
 def test_visits_that_came_later_leave_a_cell_new():
@@ -232,8 +230,16 @@ def test_cells_are_drawn_by_rarity():
     for cell, visits in enumerate((1, 4, 16)):
         visit(archive, *[cell] * visits)
     drawn = archive.choose(7000, np.random.default_rng(0))
-    # 1 : 1/2 : 1/4; drawn from equal shares, so nearly exactly.
-    np.testing.assert_allclose(np.bincount(drawn), [4000, 2000, 1000], atol=2)
+    np.testing.assert_allclose(np.bincount(drawn), [4000, 2000, 1000], atol=100)
+
+
+def test_one_draw_in_four_is_of_the_highest_score_of_some():
+    archive = archive_of((b"a", 300.0, 0), (b"b", -1.0, 0), (b"c", 400.0, 0), (b"d", 400.0, 0))
+    for cell, visits in enumerate((1, 1, 4, 10**6)):
+        visit(archive, *[cell] * visits)
+    drawn = np.bincount(archive.choose(10_000, np.random.default_rng(0)), minlength=4)
+    # The last is so seldom one of those that are looked at that it gains nothing by its score.
+    np.testing.assert_allclose(drawn, [3000, 3000, 1500 + 2500, 0], atol=150)
 
 
 def test_cells_near_many_visits_are_drawn_less():

@@ -149,8 +149,10 @@ def test_of_cells_that_fall_together_the_best_state_stays():
     assert len(archive) == 2
     assert archive[0][:2] == (3.0, 8)
     assert archive.snapshots[0] == bytes([2])
-    assert archive.way_to(0).actions == bytes([2])
+    assert archive.trajectories.actions_to(archive[0].node) == bytes([2])
     assert archive[1][:2] == (0.0, 1)
     assert archive.visits.tolist() == [1 + 2 + 3, 4]
     drawn = np.bincount(archive.choose(3000, np.random.default_rng(0)))
-    np.testing.assert_allclose(drawn / 3000, np.array([6**-0.5, 0.5]) / (6**-0.5 + 0.5), atol=1e-3)
+    # By visits, and in one draw of four the one with the higher score.
+    expected = 0.75 * np.array([6**-0.5, 0.5]) / (6**-0.5 + 0.5) + [0.25, 0]
+    np.testing.assert_allclose(drawn / 3000, expected, atol=0.02)

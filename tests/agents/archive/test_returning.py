@@ -49,7 +49,7 @@ def test_the_treasure_of_a_deep_sea_is_found():
     best = envs.archive.best
     assert best.score == pytest.approx(0.99)
     assert envs.status()["score_best"] == best.score
-    actions = envs.archive.trajectories.way_to(best.node).actions
+    actions = envs.archive.trajectories.actions_to(best.node)
     assert len(actions) == best.length == 20
 
 
@@ -144,8 +144,8 @@ def test_trajectories_lead_to_the_same_state_bit_by_bit(cells):
     (everywhere,) = (np.ones(1, bool),)
     longest = np.argsort(archive.length)[-5:]
     for cell in [0, *longest.tolist()]:
-        way = archive.way_to(cell)
-        root, actions = int(way.nodes[0]), way.actions
+        root = int(archive.way_to(cell).nodes[0])
+        actions = archive.trajectories.actions_to(archive[cell].node)
         assert len(actions) == archive.length[cell]
         fresh.restore(everywhere, [envs.roots[root]])
         for action in actions:
