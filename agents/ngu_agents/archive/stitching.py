@@ -26,7 +26,6 @@ _LOOKS, _BY, _ONWARDS = 64, 1 / 32, 32
 _STRAYED = 1 / 4
 
 
-
 class _Found(NamedTuple):
     """A way, and where to begin on it."""
 
