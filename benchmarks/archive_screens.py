@@ -52,9 +52,8 @@ def main() -> None:
     bearings = Bearings(_NUM_ENVS, areas=settings.learning.place_areas)
     alone = Bearings(_NUM_ENVS, areas=1).state_dict()
     screens = ("screens", "scenes", "pictures", "stays")
-    bearings.load_state_dict(
-        alone | {key: state["session"]["envs"]["bearings"][key] for key in screens}
-    )
+    counted = state["session"]["envs"]["whereabouts"]["bearings"]
+    bearings.load_state_dict(alone | {key: counted[key] for key in screens})
     _follow(envs, store, bearings, positions, settings.learning.trial_steps, known.returns)
     envs.close()
 

@@ -16,16 +16,15 @@ from jaxtyping import Bool
 from ngu.seeding import Seeds, generator_state, set_generator_state
 from ngu.spaces import ObservationSpec
 from ngu_agents.archive.archive import Archive
-from ngu_agents.archive.bearings import Bearings
 from ngu_agents.archive.cells import Cells, DownscaledCells
 from ngu_agents.archive.clock import Reached
 from ngu_agents.archive.config import ReturningConfig
 from ngu_agents.archive.latent import LatentCells
 from ngu_agents.archive.reach import Passed, Reach
 from ngu_agents.archive.snapshots import SnapshotStore
-from ngu_agents.archive.stitching import Stitching
 from ngu_agents.archive.trajectories import NO_PARENT
-from ngu_agents.archive.trials import Snapshots, Trials
+from ngu_agents.archive.trials import Snapshots
+from ngu_agents.archive.whereabouts import Whereabouts
 from ngu_agents.base import Figures
 
 # Agents up to an eighth of a screen apart are near each other.
@@ -81,20 +80,21 @@ class ReturningEnvs(VectorWrapper):
             )
         # Environments that can go back have these methods, which gymnasium's type does not tell.
         self._returning_envs: Snapshots = envs  # pyright: ignore[reportAttributeAccessIssue]
-        self._trials: Trials | None = None
         image = ObservationSpec(envs.single_observation_space).kind == "image"
-        if config.cells == "controlled" and image:
-            self._trials = Trials(envs, every=config.trial_steps, seed=seed)
+        controlled = config.cells == "controlled" and image
         in_steps = config.nearness == "steps"
         self._passed = Passed(envs.num_envs, seed) if in_steps else None
         self.archive = Archive(
             memory=int(config.memory_gb * 1e9),
             spill_folder=config.spill_folder,
             novelty_power=config.novelty_power,
-            near=_NEAR if self._trials else None,
+            near=_NEAR if controlled else None,
             reach=Reach(seed) if in_steps else None,
             seed=seed,
         )
+        self._whereabouts: Whereabouts | None = None
+        if controlled:
+            self._whereabouts = Whereabouts(envs, self.archive, config=config, seed=seed)
         self._cells = _cells(envs, config, seed)
         self._explore_steps = config.explore_steps
         self._generator = Seeds(seed).numpy("archive")
@@ -107,17 +107,9 @@ class ReturningEnvs(VectorWrapper):
         self._cell = np.zeros(num_envs, dtype=np.int64)
         self._node = np.zeros(num_envs, dtype=np.int64)
         self._lives = np.zeros(num_envs, dtype=np.int64)
-        self._beginnings = np.full((num_envs, 2), 0.5, np.float32)
         self._actions = [bytearray() for _ in range(num_envs)]
         space = envs.observation_space
         self._observation = np.zeros(space.shape or (), space.dtype)
-        self._bearings: Bearings | None = None
-        self._stitching: Stitching | None = None
-        if self._trials:
-            self._bearings = Bearings(num_envs, areas=config.place_areas)
-            self._stitching = Stitching(
-                self.archive, num_envs, probability=config.follow_probability, seed=seed
-            )
         self.roots: dict[int, bytes] = {}
 
     def reset(
@@ -133,13 +125,9 @@ class ReturningEnvs(VectorWrapper):
         for values in (self._score, self._length, self._explored, self._over, self._anew):
             values[:] = 0
         self._lives[:] = info.get("lives", 0)
-        if self._trials and self._bearings:
-            self._beginnings[:] = self._trials.beginnings()
-            pictures = self._trials.pictures(observation)
-            self._bearings.begin(everywhere, self._beginnings, pictures)
+        if self._whereabouts:
+            self._whereabouts.reset(observation)
         self._cell[:] = -1
-        if self._stitching:
-            self._stitching.drop(everywhere)
         if self._passed:
             self._passed.forget(everywhere)
         self._remember(observation, everywhere)
@@ -152,22 +140,16 @@ class ReturningEnvs(VectorWrapper):
         """One step everywhere, a return to a cell where exploration was over at the step before."""
         exploring = ~self._over
         following = np.zeros(self.num_envs, dtype=bool)
-        if self._stitching:
-            actions, following = self._stitching.act(actions, exploring)
-        trial = self._trials and self._trials(actions, exploring, self._lives)
+        if self._whereabouts:
+            actions, following = self._whereabouts.act(actions, exploring, self._lives)
         observation, reward, terminated, truncated, info = self.env.step(actions)
         hurt = info.get("lives", self._lives) < self._lives
         died = terminated | truncated | hurt
-        if self._trials and self._bearings:
-            pictures = self._trials.pictures(observation)
-            self._bearings.step(self._trials.pictures(self._observation), pictures, exploring)
-            if trial:
-                # Only now is it known where the agent was before this step.
-                controlled = self._trials.compare(trial, observation, exploring & ~died)
-                known = self._bearings.follow(controlled, pictures)
-                self._remember(self._observation, known, trial.snapshots)
-                if self._stitching:
-                    self._stitching.look(self._bearings.positions, known)
+        if self._whereabouts:
+            lived = exploring & ~died
+            found = self._whereabouts.step(self._observation, observation, exploring, lived)
+            if found:
+                self._remember(self._observation, *found)
         self._score += np.where(exploring, reward, 0.0)
         self._length += exploring
         self._explored += exploring & ~following
@@ -179,7 +161,7 @@ class ReturningEnvs(VectorWrapper):
             self._cell = self.archive.regroup(*regrouped)[self._cell]
             if self._passed:
                 self._passed.forget(np.ones(self.num_envs, dtype=bool))
-        if not self._trials:
+        if not self._whereabouts:
             self._remember(observation, exploring & ~died)
         # Where a game terminated there is no state; one with less time left may be none's best.
         missed = terminated | (self._score > self.archive.highest)
@@ -189,8 +171,8 @@ class ReturningEnvs(VectorWrapper):
         if out_of_time.any():
             self._anew |= self.archive.time_ran_out(int(self._length[out_of_time].max()))
         over = exploring & (died | self._anew | (self._explored >= self._explore_steps))
-        if self._stitching:
-            self._stitching.drop(over)
+        if self._whereabouts:
+            self._whereabouts.drop(over)
         if not exploring.all():
             self._return(~exploring, observation, info)
         self._observation = observation.copy()
@@ -200,16 +182,15 @@ class ReturningEnvs(VectorWrapper):
         reward = np.where(exploring, reward, 0.0).astype(np.float32)
         info["score"] = self._score.copy()
         info["taken"] = actions
-        info["tried"] = exploring & (trial is not None)
+        info["tried"] = exploring & bool(self._whereabouts and self._whereabouts.tried)
         return observation, reward, terminated, over & ~terminated, info
 
     def _return(self, where: np.ndarray, observation: np.ndarray, info: dict[str, Any]) -> None:
         rows = np.flatnonzero(where)
         cells = self.archive.choose(len(rows), self._generator)
         anew = self._anew[rows]
-        if self._stitching:
-            for place in np.flatnonzero(~anew).tolist():
-                cells[place] = self._stitching.begin(int(rows[place]), int(cells[place]))
+        if self._whereabouts:
+            cells[~anew] = self._whereabouts.choose(rows[~anew], cells[~anew])
         ways = [self.archive[cell] for cell in cells.tolist()]
         snapshots = [self.archive.snapshots[cell] for cell in cells.tolist()]
         roots = list(self.roots.items())
@@ -221,12 +202,10 @@ class ReturningEnvs(VectorWrapper):
             info[name][rows] = values
         self._score[rows], self._length[rows], self._node[rows] = np.array(ways).T
         self._cell[rows] = np.where(anew, -1, cells)
-        if self._trials and self._bearings:
-            self._bearings.put(where, self.archive.embeddings(cells))
-            if anew.any():
-                begins = np.isin(np.arange(self.num_envs), rows[anew])
-                places = self._beginnings[rows[anew] % len(roots)]
-                self._bearings.begin(begins, places, self._trials.pictures(observation))
+        begins = np.isin(np.arange(self.num_envs), rows[anew])
+        if self._whereabouts:
+            self._whereabouts.put(where, cells)
+            self._whereabouts.begin(begins, rows[anew] % len(roots), observation)
         self._explored[rows] = 0
         if self._passed:
             self._passed.forget(where)
@@ -237,7 +216,7 @@ class ReturningEnvs(VectorWrapper):
             self._actions[env].clear()
         if anew.any():
             self._anew[rows] = False
-            self._remember(observation, np.isin(np.arange(self.num_envs), rows[anew]))
+            self._remember(observation, begins)
 
     def _remember(
         self,
@@ -253,8 +232,8 @@ class ReturningEnvs(VectorWrapper):
             snapshots: of the E states; by default of those that the environments are in.
         """
         named = self._cells(observation, where)
-        if self._bearings:
-            named = self._bearings.placed(named)
+        if self._whereabouts:
+            named = self._whereabouts.placed(named)
         names, embeddings = named
         archive = self.archive
         if self._passed:
@@ -320,9 +299,7 @@ class ReturningEnvs(VectorWrapper):
             "archive": self.archive.state_dict(),
             "cells": self._cells.state_dict(),
             "passed": self._passed and self._passed.state_dict(),
-            "trials": self._trials and self._trials.state_dict(),
-            "bearings": self._bearings and self._bearings.state_dict(),
-            "stitching": self._stitching and self._stitching.state_dict(),
+            "whereabouts": self._whereabouts and self._whereabouts.state_dict(),
             "roots": {
                 str(node): np.frombuffer(root, np.uint8) for node, root in self.roots.items()
             },
@@ -338,12 +315,8 @@ class ReturningEnvs(VectorWrapper):
         self._cells.load_state_dict(state["cells"])
         if self._passed:
             self._passed.load_state_dict(state["passed"])
-        if self._trials:
-            self._trials.load_state_dict(state["trials"])
-        if self._bearings:
-            self._bearings.load_state_dict(state["bearings"])
-        if self._stitching:
-            self._stitching.load_state_dict(state["stitching"])
+        if self._whereabouts:
+            self._whereabouts.load_state_dict(state["whereabouts"])
         self.roots = {int(node): root.tobytes() for node, root in state["roots"].items()}
         set_generator_state(self._generator, state["generator"])
         self._actions = [bytearray(piece.tobytes()) for piece in state["actions"]]
@@ -360,7 +333,6 @@ class ReturningEnvs(VectorWrapper):
             "cell": self._cell,
             "node": self._node,
             "lives": self._lives,
-            "beginnings": self._beginnings,
             "observation": self._observation,
         }
 
