@@ -14,7 +14,7 @@ import numpy as np
 # So many slices of time.
 _SLICES = 8
 # So many levels of score up to the highest, or up to twice as many; and while time does not count.
-_LEVELS, _LEVELS_WITHOUT_TIME = 16, 64
+_LEVELS, _LEVELS_WITHOUT_TIME = 32, 64
 _ENDLESS = 1 << 62
 
 
