@@ -20,7 +20,7 @@ from ngu_agents.sum_tree import SumTree
 
 _FIRST_CAPACITY = 1024
 # So many draws are of the highest of several.
-_AHEAD, _SEVERAL = 1 / 4, 32
+_AHEAD, _SEVERAL = 1 / 4, 64
 
 
 class Archive:
@@ -29,7 +29,7 @@ class Archive:
     A cell is drawn in proportion to its rarity, 1 / sqrt(visits), times a power of its novelty;
     half of the time of that among visits with at least its score, half among those with just its
     score. Where it is told what is near, cells near each other share the chance of one. One draw
-    in four is of the highest score of 32 so drawn: what few have done at all (they carry something
+    in four is of the highest score of 64 so drawn: what few have done at all (they carry something
     home, say) would be one of many things that are new.
 
     Once time has been seen to run out, a state reached early may lead further than one with a
@@ -278,7 +278,9 @@ class Archive:
         cells = np.where(generator.random(count) < 0.5, *drawn)
         for place in np.flatnonzero(generator.random(count) < _AHEAD).tolist():
             several = generator.permutation(self._trees[1].sample(_SEVERAL, generator))
-            cells[place] = several[self._clock.level(self.score[several]).argmax()]
+            # Where levels begin is drawn anew, lest a loss count because it is just below one.
+            scores = self.score[several] + generator.random() * self._clock.level_width
+            cells[place] = several[self._clock.level(scores).argmax()]
         return cells
 
     @property

@@ -38,12 +38,13 @@ class Clock:
 
     Attributes:
         highest: score so far.
+        level_width: of a level of score; 0 while nothing was gained, and each score is a level.
     """
 
     def __init__(self) -> None:
         self.highest = -math.inf
         self._slice_steps = _ENDLESS
-        self._level_width = 0.0
+        self.level_width = 0.0
 
     @property
     def counts(self) -> bool:
@@ -58,7 +59,7 @@ class Clock:
     def reached(self, score: float) -> bool:
         """Take note of a score; whether the levels have changed by it."""
         self.highest = max(self.highest, score)
-        if self.highest < max(2 * self._levels * self._level_width, math.ulp(0.0)):
+        if self.highest < max(2 * self._levels * self.level_width, math.ulp(0.0)):
             return False
         self._divide()
         return True
@@ -70,11 +71,11 @@ class Clock:
     def _divide(self) -> None:
         if self.highest > 0:
             # By powers of two: wider levels are whole ones of before put together.
-            self._level_width = 2.0 ** math.floor(math.log2(self.highest / self._levels))
+            self.level_width = 2.0 ** math.floor(math.log2(self.highest / self._levels))
 
     def level(self, scores: Any) -> Any:
         """The levels that scores lie in; small losses count as nothing, as small gains do."""
-        return np.trunc(scores / self._level_width) if self._level_width else scores
+        return np.trunc(scores / self.level_width) if self.level_width else scores
 
     def improves(self, one: Reached, other: Reached | None) -> bool:
         """Whether a cell's state is the better one.
@@ -102,11 +103,11 @@ class Clock:
         return {
             "highest": self.highest,
             "slice_steps": self._slice_steps,
-            "level_width": self._level_width,
+            "level_width": self.level_width,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
         self.highest = state["highest"]
         self._slice_steps = state["slice_steps"]
-        self._level_width = state["level_width"]
+        self.level_width = state["level_width"]
