@@ -246,7 +246,7 @@ def test_who_dawdles_for_small_rewards_misses_the_others(seed):
     agent = ArchiveAgent(space, 8, repeat_probability=0.8, seed=seed)
     loop = Loop(agent, envs)
     loop.begin()
-    scores = [progress.info["score"].max() for progress in run(loop, 300)]
+    scores = [progress.info["score"].max() for progress in run(loop, 400)]
     assert max(scores) == pytest.approx(2.4)
 
 
