@@ -233,16 +233,22 @@ def test_cells_are_drawn_by_rarity():
     np.testing.assert_allclose(np.bincount(drawn), [4000, 2000, 1000], atol=100)
 
 
-def test_one_draw_in_two_is_the_highest_of_some():
+def test_one_draw_in_four_is_the_highest_of_some():
     archive = archive_of((b"a", 300.0, 0), (b"b", -1.0, 0), (b"c", 400.0, 0), (b"d", 400.0, 0))
     for cell, visits in enumerate((1, 1, 4, 10**6)):
         visit(archive, *[cell] * visits)
     drawn = np.bincount(archive.choose(10_000, np.random.default_rng(0)), minlength=4) / 10_000
     # By visits .4, .4, .2 and hardly ever. The third is among five or more of equal shares always:
-    # in .88 of the other half, the size of which is as likely to be 1 or 2 as 512 to 1024.
-    assert abs(drawn[2] - (0.5 * 0.2 + 0.5 * 0.88)) < 0.02
-    assert 0.2 < drawn[1] < drawn[0] < 0.26
+    # in .88 of the others, the number of which is as likely to be 1 or 2 as 512 to 1024.
+    assert abs(drawn[2] - (0.75 * 0.2 + 0.25 * 0.88)) < 0.02
+    assert 0.3 < drawn[1] < drawn[0] < 0.34
     assert drawn[3] < 5e-3
+
+
+def test_who_came_later_does_not_win_by_a_score_that_took_as_long():
+    archive = in_time((b"early", 20.0, 50), (b"late", 50.0, 900))
+    late = np.mean(archive.choose(5000, np.random.default_rng(0)))
+    assert abs(late - 1 / 9) < 0.02  # as by the slices that are left to each
 
 
 def test_cells_near_many_visits_are_drawn_less():
