@@ -19,8 +19,8 @@ from ngu_agents.archive.trajectories import Trajectories, Way
 from ngu_agents.sum_tree import SumTree
 
 _FIRST_CAPACITY = 1024
-# So many draws are the highest of several, 1 to so many.
-_AHEAD, _MOST = 1 / 4, 1024
+# So many draws are of the highest of several.
+_AHEAD, _SEVERAL = 1 / 4, 64
 
 
 class Archive:
@@ -29,8 +29,8 @@ class Archive:
     A cell is drawn in proportion to its rarity, 1 / sqrt(visits), times a power of its novelty;
     half of the time of that among visits with at least its score, half among those with just its
     score. Where it is told what is near, cells near each other share the chance of one. One draw
-    in four is of the highest level of score of 1 to 1,024 so drawn: what few have done at all (they
-    carry something home, say) would be one of many things that are new.
+    in four is the highest level of score of 64 so drawn: what few have done at all (they carry
+    something home, say) would be one of many things that are new.
 
     Once time has been seen to run out, a state reached early may lead further than one with a
     higher score and no time left. From then on scores count in levels, and a name has a cell for
@@ -271,20 +271,13 @@ class Archive:
     def choose(self, count: int, generator: np.random.Generator) -> Int[np.ndarray, " K"]:
         """Draw cells to go back to, with replacement; one in four is the highest in a tournament.
 
-        How rare the highest score of all is among the draws is not known, so that a tournament is
-        as likely to be of few, where it seldom comes, as of many, where it always wins.
-
         Source: Goldberg & Deb, "A comparative analysis of selection schemes used in genetic
         algorithms" (1991), tournament selection.
         """
         drawn = [tree.sample(count, generator) for tree in self._trees]
         cells = np.where(generator.random(count) < 0.5, *drawn)
         for place in np.flatnonzero(generator.random(count) < _AHEAD).tolist():
-            size = round(_MOST ** generator.random())
-            several = generator.permutation(self._trees[1].sample(size, generator))
-            # Who has less time left than the first of them may have a higher score for that alone.
-            slices = self._clock.slice_of(self.length[several])
-            several = several[slices <= slices[0]]
+            several = generator.permutation(self._trees[1].sample(_SEVERAL, generator))
             # Where levels begin is drawn anew, lest a loss count because it is just below one.
             scores = self.score[several] + generator.random() * self._clock.level_width
             cells[place] = several[self._clock.level(scores).argmax()]
