@@ -19,8 +19,9 @@ from ngu_agents.archive.trajectories import Trajectories, Way
 from ngu_agents.sum_tree import SumTree
 
 _FIRST_CAPACITY = 1024
-# So many draws are of the highest of several.
+# So many draws are of the highest of several; and once time counts, of from one to so many.
 _AHEAD, _SEVERAL = 1 / 4, 64
+_AHEAD_IN_TIME, _SEVERAL_IN_TIME = 1 / 2, 1024
 
 
 class Archive:
@@ -28,13 +29,14 @@ class Archive:
 
     A cell is drawn in proportion to its rarity, 1 / sqrt(visits), times a power of its novelty;
     half of the time of that among visits with at least its score, half among those with just its
-    score. Where it is told what is near, cells near each other share the chance of one. One draw
-    in four is the highest level of score of 64 so drawn: what few have done at all (they carry
+    score. Where it is told what is near, cells near each other share the chance of one. Some
+    draws are the highest level of score of several so drawn: what few have done at all (they carry
     something home, say) would be one of many things that are new.
 
     Once time has been seen to run out, a state reached early may lead further than one with a
     higher score and no time left. From then on scores count in levels, and a name has a cell for
-    each level that takes longer than those below it, with the state reached in the fewest steps.
+    each level that takes longer than those below it, with the state reached in the fewest steps:
+    there are many more cells, and more draws are the highest of more.
 
     Args:
         memory: bytes of snapshots that are held in memory.
@@ -269,15 +271,17 @@ class Archive:
             tree.set(cells, factors * novelty[cells] ** self._novelty_power)
 
     def choose(self, count: int, generator: np.random.Generator) -> Int[np.ndarray, " K"]:
-        """Draw cells to go back to, with replacement; one in four is the highest in a tournament.
+        """Draw cells to go back to, with replacement; some are the highest in a tournament.
 
         Source: Goldberg & Deb, "A comparative analysis of selection schemes used in genetic
         algorithms" (1991), tournament selection.
         """
         drawn = [tree.sample(count, generator) for tree in self._trees]
         cells = np.where(generator.random(count) < 0.5, *drawn)
-        for place in np.flatnonzero(generator.random(count) < _AHEAD).tolist():
-            several = generator.permutation(self._trees[1].sample(_SEVERAL, generator))
+        ahead = generator.random(count) < (_AHEAD_IN_TIME if self.timed else _AHEAD)
+        for place in np.flatnonzero(ahead).tolist():
+            size = int(_SEVERAL_IN_TIME ** generator.random()) if self.timed else _SEVERAL
+            several = generator.permutation(self._trees[1].sample(size, generator))
             # Where levels begin is drawn anew, lest a loss count because it is just below one.
             scores = self.score[several] + generator.random() * self._clock.level_width
             cells[place] = several[self._clock.level(scores).argmax()]

@@ -56,7 +56,8 @@ class ReturningEnvs(VectorWrapper):
     With ``cells="controlled"`` a picture's cell depends on where the agent is in it too. Every few
     steps another action is tried first and taken back, which counts as a step as well: info has
     "tried" [E]. The states in between do not join the archive, nor do those in which the action
-    makes no difference, as in a fall: they lead where it ends.
+    makes no difference, as in a fall: they lead where it ends. Who has gained something goes on
+    until a state with it has joined.
 
     Once a game has ended for want of time (it was truncated, or no life had been lost), all begin
     anew, and the archive keeps what is reached early beside what is reached with a higher score.
@@ -104,6 +105,7 @@ class ReturningEnvs(VectorWrapper):
         self._score = np.zeros(num_envs)
         self._length = np.zeros(num_envs, dtype=np.int64)
         self._explored = np.zeros(num_envs, dtype=np.int64)
+        self._gained = np.zeros(num_envs, dtype=bool)
         self._cell = np.zeros(num_envs, dtype=np.int64)
         self._node = np.zeros(num_envs, dtype=np.int64)
         self._lives = np.zeros(num_envs, dtype=np.int64)
@@ -153,6 +155,7 @@ class ReturningEnvs(VectorWrapper):
         self._score += np.where(exploring, reward, 0.0)
         self._length += exploring
         self._explored += exploring & ~following
+        self._gained |= exploring & (reward > 0)
         for env in np.flatnonzero(exploring):
             self._actions[env].append(int(actions[env]))
         self._cells.observe(self._observation, actions, observation, exploring)
@@ -170,7 +173,8 @@ class ReturningEnvs(VectorWrapper):
         out_of_time = exploring & (truncated | (terminated & ~hurt & ("lives" in info)))
         if out_of_time.any():
             self._anew |= self.archive.time_ran_out(int(self._length[out_of_time].max()))
-        over = exploring & (died | self._anew | (self._explored >= self._explore_steps))
+        explored = (self._explored >= self._explore_steps) & ~self._gained
+        over = exploring & (died | self._anew | explored)
         if self._whereabouts:
             self._whereabouts.drop(over)
         if not exploring.all():
@@ -207,6 +211,7 @@ class ReturningEnvs(VectorWrapper):
             self._whereabouts.put(where, cells)
             self._whereabouts.begin(begins, rows[anew] % len(roots), observation)
         self._explored[rows] = 0
+        self._gained[rows] = False
         if self._passed:
             self._passed.forget(where)
         # A visit as well: else a state that leads to no other cell would be drawn for ever.
@@ -263,6 +268,7 @@ class ReturningEnvs(VectorWrapper):
         if entered.any():
             archive.visit(cells[entered], self._score[entered], self._length[entered])
         self._cell = cells
+        self._gained &= ~where
 
     def _put(self, env: int, name: bytes, snapshot: bytes, embedding: np.ndarray) -> None:
         if self.archive.improves(name, float(self._score[env]), int(self._length[env])):
@@ -330,6 +336,7 @@ class ReturningEnvs(VectorWrapper):
             "score": self._score,
             "length": self._length,
             "explored": self._explored,
+            "gained": self._gained,
             "cell": self._cell,
             "node": self._node,
             "lives": self._lives,

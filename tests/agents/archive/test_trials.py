@@ -102,6 +102,14 @@ class Stream(Street):
         return pictures
 
 
+class Wages(Street):
+    """Pays every few steps."""
+
+    def _advance(self, actions, where):
+        _, died = super()._advance(actions, where)
+        return (where & (self._time % 7 == 0)).astype(np.float32), died
+
+
 class Streets(Street):
     """Two of them, one behind the other: with a door on the first screen."""
 
@@ -212,6 +220,16 @@ def test_cells_hold_the_states_that_the_agent_is_seen_in():
     assert len(cells) == len(envs.archive) - 1
     assert len(cells) >= 60  # of 80 areas
     assert not any(areas_of(name)[1] >= 8 for name in envs.archive._names)
+
+
+def test_no_exploration_ends_before_a_state_with_what_it_gained_has_joined():
+    _, envs, loop, _ = explored(num_envs=1, steps=0, world=Wages)
+    archive, ends = envs.archive, 0
+    for _, progress in zip(range(3000), loop, strict=False):
+        if progress.step.truncated[0]:
+            assert archive.score.max() == archive.highest
+            ends += 1
+    assert ends > 30
 
 
 def test_screens_that_look_alike_are_told_apart():
