@@ -242,6 +242,18 @@ def test_one_draw_in_four_is_the_highest_of_some():
     np.testing.assert_allclose(drawn, [0.3, 0.3, 0.15 + 0.25, 0], atol=0.02)
 
 
+def test_once_time_counts_one_draw_in_two_is_the_highest_of_up_to_a_thousand():
+    archive = archive_of((b"a", 300.0, 0), (b"b", 400.0, 0))
+    archive.time_ran_out(8000)
+    visit(archive, 0, *[1] * 4096)
+    drawn = np.bincount(archive.choose(20_000, np.random.default_rng(0))) / 20_000
+    # By visits the higher one is one of 65; each power of two of cells is as likely, and of n
+    # cells, drawn in as many strata, it is one with a chance of n / 65.
+    sizes = np.arange(1, 1024)
+    among = np.minimum(sizes / 65, 1) @ np.log2(1 + 1 / sizes) / 10
+    np.testing.assert_allclose(drawn[1], (1 / 65 + among) / 2, atol=0.01)
+
+
 def test_a_loss_that_is_small_beside_a_level_seldom_loses_a_tournament():
     # Levels are 4 wide.
     archive = archive_of((b"a", 400.0, 0), (b"b", 399.0, 0), (b"c", 395.0, 0))
