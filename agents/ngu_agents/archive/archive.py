@@ -238,7 +238,12 @@ class Archive:
         embeddings = self._embeddings[cells]
         if self._reach:
             embeddings = self._reach(embeddings)
-        return Known(embeddings, self._clock.level(scores) + 0.0, self._clock.slice_of(lengths))
+        return Known(embeddings, self._levels_gained(scores), self._clock.slice_of(lengths))
+
+    def _levels_gained(self, scores: np.ndarray) -> np.ndarray:
+        """The levels of scores; while nothing was gained one, else each loss were something new."""
+        gained = self._clock.level_width > 0
+        return self._clock.level(scores) + 0.0 if gained else np.zeros(len(scores))
 
     def novelty_for(
         self, cells: Int[np.ndarray, " K"], reached: Reached, steps: Int[np.ndarray, " K"]
@@ -284,7 +289,7 @@ class Archive:
             several = generator.permutation(self._trees[1].sample(size, generator))
             # Where levels begin is drawn anew, lest a loss count because it is just below one.
             scores = self.score[several] + generator.random() * self._clock.level_width
-            cells[place] = several[self._clock.level(scores).argmax()]
+            cells[place] = several[self._levels_gained(scores).argmax()]
         return cells
 
     @property

@@ -242,6 +242,14 @@ def test_one_draw_in_four_is_the_highest_of_some():
     np.testing.assert_allclose(drawn, [0.3, 0.3, 0.15 + 0.25, 0], atol=0.02)
 
 
+def test_while_nothing_was_gained_a_loss_is_nothing_new():
+    archive = archive_of((b"a", 0.0, 0), (b"far", -5.0, 0), power=1.0)
+    archive.put(b"b", b"", Reached(-3.0, 0, 0), np.array([0, 0], np.float32))
+    visit(archive, *[0] * 400, 1, 2)
+    at_a, far, at_b = archive.novelty_at_score
+    assert at_b == at_a < far
+
+
 def test_once_time_counts_one_draw_in_two_is_the_highest_of_up_to_a_thousand():
     archive = archive_of((b"a", 300.0, 0), (b"b", 400.0, 0))
     archive.time_ran_out(8000)
