@@ -19,7 +19,7 @@ from ngu_agents.archive.trajectories import Trajectories, Way
 from ngu_agents.sum_tree import SumTree
 
 _FIRST_CAPACITY = 1024
-# So many draws are of the highest of several; and once time counts, of from one to so many.
+# This share of the draws is the highest of so many; once time counts, of one to so many.
 _AHEAD, _SEVERAL = 1 / 4, 64
 _AHEAD_IN_TIME, _SEVERAL_IN_TIME = 1 / 2, 1024
 
