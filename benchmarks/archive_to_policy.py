@@ -109,7 +109,7 @@ def _run(folder: Path, seed: int) -> None:
         folder / name for name in ("archive", "policy", "demonstrations.safetensors")
     )
     montezuma = ("--env", "MontezumaRevenge", "--seed", seed)
-    search = ("--agent", "archive", "--learning.cells", "downscaled")
+    search = ("--agent", "archive", "--options.noop_max", 0)
     _train(archive, 3_000_000, *search, *montezuma)
     for stage, updates in enumerate(_STAGES):
         told = folder / f"returns-{stage}.json"
