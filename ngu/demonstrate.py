@@ -272,7 +272,12 @@ class _Sweeps:
                 )
             ways = [self.way, splitting.shortest() or self.way]
             self.way = min(ways, key=lambda way: len(way.actions))
-            logger.info("%s: the shortest way has %s steps", name, f"{len(self.way.actions):,}")
+            logger.info(
+                "%s: the shortest way has %s steps, there were %s dead ends",
+                name,
+                f"{len(self.way.actions):,}",
+                splitting.dead_ends,
+            )
 
     def _visited(self, guide: Guide, stop: Stop, console: Console) -> list[Life]:
         visits = Visits(self._envs, self._cells, guide)
