@@ -24,7 +24,7 @@ from ngu.bar import Bar
 from ngu.command import exit_code_of
 from ngu.console import log_to_console
 from ngu.parsing import parse
-from ngu.parts import make_envs, shown_to
+from ngu.parts import make_envs, shown_to, without_chance
 from ngu.played_run import with_options
 from ngu.players import trained_network
 from ngu.run_folder import RunFolder
@@ -37,10 +37,11 @@ from ngu_agents.archive.beginnings import TellingCells, after_lost_lives
 from ngu_agents.archive.cells import Cells, DownscaledCells
 from ngu_agents.archive.demonstrated import Demonstrated, Shown, joined
 from ngu_agents.archive.guide import Guide
+from ngu_agents.archive.lost_lives import LostLives, unknown_lives
 from ngu_agents.archive.returning import Trajectory, best_trajectory
 from ngu_agents.archive.splitting import Splitting, SplittingConfig
 from ngu_agents.archive.visits import Life, Visits
-from ngu_agents.archive.ways import played, shortest
+from ngu_agents.archive.ways import Beginning, Way, played, shortest
 
 logger = logging.getLogger("ngu")
 
@@ -142,7 +143,7 @@ def _demonstrate(known: argparse.Namespace, options: Sequence[str], console: Con
     settings = with_options(folder, options, "ngu.demonstrate")
     envs = make_envs(settings, known.num_envs, Seeds(known.seed).integer("demonstrations"))
     with closing(envs), Stop() as stop:
-        sweeps = _Sweeps(known, archive, folder, envs, policy)
+        sweeps = _Sweeps(known, archive, folder, settings, envs, policy)
         way = sweeps.way
         logger.info("the way: %s steps to %s points", f"{len(way.actions):,}", f"{way.score:,g}")
         sweeps.run(stop, console)
@@ -213,10 +214,11 @@ class _Sweeps:
         known: argparse.Namespace,
         archive: TrainSettings,
         folder: RunFolder,
+        settings: TrainSettings,
         envs: VectorEnv,
         policy: _Policy | None,
     ) -> None:
-        self._known, self._envs = known, envs
+        self._known, self._settings, self._envs = known, settings, envs
         self._seeds = Seeds(known.seed)
         self.parts: list[Demonstrated] = []
         self.steps = 0
@@ -234,11 +236,12 @@ class _Sweeps:
             cells = _cells(archive, envs)
             lost = after_lost_lives(envs, cells, seed=self._seeds.integer("lost lives"))
             self.steps += lost.steps
-            self._cells, self._beginnings = TellingCells(cells, lost.telling), lost.snapshots
+            self._cells, self._beginnings = TellingCells(cells, lost.telling), lost.lost
             try:
                 self.way = played(alone, self._cells, best)
             except ValueError as error:
                 raise SettingsError(f"the best way of {folder.path}: {error}") from error
+        self._found = self.way
         for learned in self.parts:
             known_way = shortest(
                 learned,
@@ -250,34 +253,77 @@ class _Sweeps:
             self.way = known_way or self.way
 
     def run(self, stop: Stop, console: Console) -> None:
-        """Let a policy play alone first; make all sweeps, or as many as there are till a signal."""
+        """Make all sweeps, or as many as there are till a signal.
+
+        A policy plays alone first, and lives that it lost may have a sweep of their own.
+        """
         if self._guide is not None:
             self._lives = self._visited(self._guide, stop, console)
         for number in range(self._known.sweeps):
             name = f"sweep {number + 1} of {self._known.sweeps}"
-            splitting = self._splitting(number)
-            with Bar(name, splitting.levels, 0, console, unit="levels") as bar:
-                while not splitting.over and stop.signal is None:
-                    self.steps += splitting.step()
-                    bar.show(splitting.level)
-            self.parts.append(splitting.demonstrated())
+            splitting = self._along(self.way, name, self._starts(number), stop, console)
             if stop.signal is not None:
                 return
-            if splitting.given_up:
-                logger.warning(
-                    "%s: %s of %s levels were reached, then only dead ends",
-                    name,
-                    splitting.level,
-                    splitting.levels,
-                )
             ways = [self.way, splitting.shortest() or self.way]
             self.way = min(ways, key=lambda way: len(way.actions))
-            logger.info(
-                "%s: the shortest way has %s steps, there were %s dead ends",
+            logger.info("%s: the shortest way has %s steps", name, f"{len(self.way.actions):,}")
+        if self._guide is None:
+            return
+        lost = self._lost_lives()
+        if lost.way is not None:
+            name = f"{len(lost.beginnings):,} lives that nothing known looks like"
+            self._along(lost.way, name, lost.beginnings, stop, console, episodes=False)
+
+    def _along(
+        self,
+        way: Way,
+        name: str,
+        beginnings: Sequence[Beginning],
+        stop: Stop,
+        console: Console,
+        *,
+        episodes: bool = True,
+    ) -> Splitting:
+        """A sweep, till a signal."""
+        splitting = Splitting(
+            self._envs,
+            self._cells,
+            way,
+            config=SplittingConfig(self._known.states, self._known.spacing),
+            seed=self._seeds.integer(name),
+            beginnings=beginnings,
+            episodes=episodes,
+            guide=self._guide,
+            lives=self._lives,
+        )
+        with Bar(name, splitting.levels, 0, console, unit="levels") as bar:
+            while not splitting.over and stop.signal is None:
+                self.steps += splitting.step()
+                bar.show(splitting.level)
+        self.parts.append(splitting.demonstrated())
+        if splitting.given_up:
+            logger.warning(
+                "%s: %s of %s levels were reached, then only dead ends",
                 name,
-                f"{len(self.way.actions):,}",
-                splitting.dead_ends,
+                splitting.level,
+                splitting.levels,
             )
+        else:
+            logger.info("%s: there were %s dead ends", name, splitting.dead_ends)
+        return splitting
+
+    def _starts(self, number: int) -> list[Beginning]:
+        """Some of the states after lost lives, other ones for each sweep."""
+        beginnings = self._beginnings
+        drawn = self._seeds.numpy(f"beginnings {number}").permutation(len(beginnings))
+        return [beginnings[place] for place in drawn[: self._known.states]]
+
+    def _lost_lives(self) -> LostLives:
+        with closing(make_envs(without_chance(self._settings), self._known.num_envs, 0)) as envs:
+            start = int(cast(Discrete, envs.single_action_space).start)
+            lost = unknown_lives(envs, self._cells, self._lives, self._found, waiting=start)
+        self.steps += lost.steps
+        return lost
 
     def _visited(self, guide: Guide, stop: Stop, console: Console) -> list[Life]:
         visits = Visits(self._envs, self._cells, guide)
@@ -288,20 +334,6 @@ class _Sweeps:
                 self.steps += visits.step()
                 bar.show(step + 1)
         return visits.lives
-
-    def _splitting(self, number: int) -> Splitting:
-        known, beginnings = self._known, self._beginnings
-        drawn = self._seeds.numpy(f"beginnings {number}").permutation(len(beginnings))
-        return Splitting(
-            self._envs,
-            self._cells,
-            self.way,
-            config=SplittingConfig(known.states, known.spacing),
-            seed=self._seeds.integer(f"sweep {number}"),
-            beginnings=[beginnings[place] for place in drawn[: known.states]],
-            guide=self._guide,
-            lives=self._lives,
-        )
 
 
 def _best(folder: RunFolder, score: float | None) -> Trajectory:

@@ -32,6 +32,7 @@ from ngu_agents.random_agent import RandomAgent
 from ngu_agents.recurrent_replay import RecurrentReplayAgent
 from ngu_agents.world_models.agent import WorldModelsAgent
 from ngu_envs import is_restorable, make
+from ngu_envs.atari import AtariConfig
 
 
 def make_envs(settings: TrainSettings, num_envs: int, seed: int) -> VectorEnv:
@@ -41,6 +42,15 @@ def make_envs(settings: TrainSettings, num_envs: int, seed: int) -> VectorEnv:
         fields = dataclasses.fields(settings.options)
         options = {field.name: getattr(settings.options, field.name) for field in fields}
     return make(settings.env, num_envs, seed, **options)
+
+
+def without_chance(settings: TrainSettings) -> TrainSettings:
+    """Settings of environments of the same kind without sticky actions, where they have some."""
+    if not isinstance(settings.options, AtariConfig):
+        return settings
+    return dataclasses.replace(
+        settings, options=dataclasses.replace(settings.options, sticky_probability=0.0)
+    )
 
 
 def make_agent(settings: TrainSettings, envs: VectorEnv) -> Agent:

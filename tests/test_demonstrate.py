@@ -1,5 +1,6 @@
 """Demonstrations from the command line: written from an archive, learned from, and what is none."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 
 from ngu.demonstrate import main as demonstrate
+from ngu.parsing import parse
+from ngu.parts import without_chance
 from ngu.train import main
 from ngu_agents.archive.demonstrated import Shown
 from tests.small_runs import DEEP_SEA, SHORT, TINY, newest, rows_of
@@ -103,6 +106,16 @@ def test_a_checkpoint_is_no_demonstration(command, finished, tmp_path):
     assert code == 2
     assert "holds no demonstrations, python -m ngu.demonstrate writes them" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_chance_is_left_out_where_there_is_some():
+    words = ["--env", "MontezumaRevenge", "--options.protocol", "sticky"]
+    settings, _, _ = parse(words, "ngu.demonstrate")
+    quiet = without_chance(settings)
+    assert quiet.options == replace(settings.options, sticky_probability=0.0)
+    assert quiet.options.protocol == "sticky"
+    other, _, _ = parse(["--env", "deep-sea"], "ngu.demonstrate")
+    assert without_chance(other) == other
 
 
 def test_what_cannot_be_demonstrated(run_command, finished, demonstrations):

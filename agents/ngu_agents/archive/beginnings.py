@@ -16,6 +16,7 @@ from jaxtyping import Bool, UInt8
 from ngu.seeding import Seeds
 from ngu_agents.archive.cells import Cells, Named
 from ngu_agents.archive.trials import Snapshots
+from ngu_agents.archive.ways import Beginning
 
 # Steps of random actions, each taken once more with this chance, and after which steps from a lost
 # life on the agent may be back. Up to then the first action is taken, or what a life begins with
@@ -28,8 +29,8 @@ _SEEN = 200
 class Beginnings(NamedTuple):
     """Where ways begin."""
 
-    snapshots: list[bytes]
-    """Of states soon after a lost life, before anything was done."""
+    lost: list[Beginning]
+    """States soon after a lost life, before anything was done."""
     telling: Bool[np.ndarray, " N"]
     """Which areas of a cell tell of something other than lives."""
     steps: int
@@ -62,7 +63,8 @@ def after_lost_lives(envs: VectorEnv, cells: Cells, *, seed: int) -> Beginnings:
     since = np.full(num_envs, _STEPS)
     first, end = space.start, space.start + space.n
     action = generator.integers(first, end, size=num_envs)
-    snapshots: list[bytes] = []
+    lost: list[Beginning] = []
+    score, over = np.zeros(num_envs), np.zeros(num_envs, dtype=bool)
     for _ in range(_STEPS):
         for left in np.unique(lives).tolist():
             counts = seen.setdefault(left, np.zeros((shades.shape[1], 256), np.int64))
@@ -72,20 +74,22 @@ def after_lost_lives(envs: VectorEnv, cells: Cells, *, seed: int) -> Beginnings:
         drawn = generator.integers(first, end, size=num_envs)
         action = np.where(another, drawn, action)
         action[since < _BACK[-1]] = first
-        observation, _, terminated, truncated, info = envs.step(action)
+        observation, reward, terminated, truncated, info = envs.step(action)
+        score = np.where(over, 0.0, score + reward)
+        over = terminated | truncated
         shades = _areas(cells(observation, everywhere))
         since = np.where(info["lives"] < lives, 0, since + 1)
-        since[terminated | truncated | (info["lives"] > lives)] = _STEPS
+        since[over | (info["lives"] > lives)] = _STEPS
         lives = np.array(info["lives"])
-        back = np.isin(since, _BACK) & ~(terminated | truncated)
+        back = np.isin(since, _BACK) & ~over
         if back.any():
-            snapshots += returning.snapshots(back)
+            lost += map(Beginning, returning.snapshots(back), score[back].tolist())
     telling = np.ones(shades.shape[1], dtype=bool)
     known = [counts > 0 for counts in seen.values() if counts[0].sum() >= _SEEN]
     for place, one in enumerate(known):
         for other in known[:place]:
             telling &= (one & other).any(1)
-    return Beginnings(snapshots, telling, _STEPS * num_envs)
+    return Beginnings(lost, telling, _STEPS * num_envs)
 
 
 def _areas(named: Named) -> UInt8[np.ndarray, "E N"]:

@@ -31,7 +31,7 @@ from ngu_agents.archive.guide import Guide
 from ngu_agents.archive.lineages import PROVEN_LEVELS, Segment, demonstrated, shortest_way
 from ngu_agents.archive.trials import Snapshots
 from ngu_agents.archive.visits import Life
-from ngu_agents.archive.ways import KnownWays, Way
+from ngu_agents.archive.ways import Beginning, KnownWays, Way
 
 # Share of the attempts that wait at first, for up to so many spacings, where not all before them
 # have led on: on the way that is known nothing had to be waited for, such as a gate that opens.
@@ -75,7 +75,8 @@ class Splitting:
         way: the known one.
         config: how many states, how far apart.
         seed: of all draws.
-        beginnings: snapshots of further states that the way may begin in.
+        beginnings: further states that the way may begin in.
+        episodes: whether it begins in new episodes.
         guide: a policy that makes a share of the attempts; None for none.
         lives: what it went through by itself.
 
@@ -94,7 +95,8 @@ class Splitting:
         *,
         config: SplittingConfig,
         seed: int,
-        beginnings: Sequence[bytes] = (),
+        beginnings: Sequence[Beginning] = (),
+        episodes: bool = True,
         guide: Guide | None = None,
         lives: Sequence[Life] = (),
     ) -> None:
@@ -121,9 +123,10 @@ class Splitting:
         self._everywhere = np.ones(envs.num_envs, dtype=bool)
         observation, info = envs.reset()
         self._lives = np.array(info.get("lives", np.zeros(envs.num_envs, np.int64)))
-        starts = [*self._returning.snapshots(self._everywhere), *beginnings]
+        new = self._returning.snapshots(self._everywhere) if episodes else []
+        starts = [*(Beginning(snapshot, 0.0) for snapshot in new), *beginnings]
         self._filled: list[list[Segment]] = [
-            [Segment(-1, Piece([]), 0.0, b"", start) for start in starts]
+            [Segment(-1, Piece([]), start.score, b"", start.snapshot) for start in starts]
         ]
         self._observation = observation
         self._names = cells(observation, self._everywhere).names

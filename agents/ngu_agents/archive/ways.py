@@ -16,6 +16,15 @@ from ngu_agents.archive.trials import Snapshots
 _WAYS_FROM = 40
 
 
+class Beginning(NamedTuple):
+    """A state that a way begins in."""
+
+    snapshot: bytes
+    """Of the state."""
+    score: float
+    """Score there."""
+
+
 class Way(NamedTuple):
     """A way of n steps."""
 

@@ -57,7 +57,7 @@ def test_what_shows_the_lives_is_told_from_what_flickers():
     found = after_lost_lives(envs, cells(), seed=0)
     assert found.steps == 5 * 600
     np.testing.assert_array_equal(np.flatnonzero(~found.telling), [1])
-    times = np.array([snapshot[0] for snapshot in found.snapshots])
+    times = np.array([start.snapshot[0] for start in found.lost])
     assert len(times) > 20
     assert set(times % LIFE) == {10, 20, 30, 40}
     assert times.min() > LIFE  # none in the first life
@@ -70,7 +70,7 @@ def test_what_shows_the_lives_is_told_from_what_flickers():
 
 def test_without_lives_all_areas_tell():
     found = after_lost_lives(Dying(tells_lives=False), cells(), seed=0)
-    assert found.snapshots == []
+    assert found.lost == []
     assert found.telling.all()
     assert found.steps == 0
 
