@@ -60,7 +60,7 @@ def unknown_lives(
         found += [
             (beginning, led)
             for beginning, led in zip(some, ways, strict=True)
-            if led is not None and led.names[_BACK] not in known
+            if led is not None and known.isdisjoint(led.names[_BACK : _BACK + 1])
         ]
     if not found:
         return LostLives([], None, steps)
@@ -101,7 +101,7 @@ def followed(
         steps += len(going)
         over = terminated | truncated
         if lives is not None:
-            over |= info["lives"][: len(lives)] < lives
+            over[: len(lives)] |= info["lives"][: len(lives)] < lives
         for env in list(going):
             names[env].append(named[env])
             scores[env].append(scores[env][-1] + float(reward[env]))

@@ -49,10 +49,11 @@ def test_a_way_ends_with_a_lost_life():
         def _info(self):
             return {"lives": np.where(self._place.sum(1) > 3, 2, 3)}
 
-    envs, known = Mortal(1, chance=0.0), way()
-    (home,) = snapshots_after([])
-    ways, steps = followed(envs, cells_of(envs), [Beginning(home, 0.0)], known.actions, known.score)
-    assert (ways, steps) == ([None], 4)
+    envs, known = Mortal(3, chance=0.0), way()
+    home, one_on = snapshots_after([], [1])
+    begin = [Beginning(home, 0.0), Beginning(one_on, 0.0)]  # fewer than environments
+    ways, steps = followed(envs, cells_of(envs), begin, known.actions, known.score)
+    assert (ways, steps) == ([None, None], 4 + 3)
 
 
 def test_lives_that_are_in_no_known_cell_have_a_way_of_their_own():
