@@ -5,7 +5,7 @@
 
 An archive of 3 million frames, demonstrations of its best way to 2,000 points or more, a policy
 that learns from them, takes part in the next demonstrations, and learns from these as well, in
-four stages. After each 32 episodes of it, at last also 32 that begin after 1 to 30 frames without
+five stages. After each 32 episodes of it, at last also 32 that begin after 1 to 30 frames without
 action. An episode ends with the game or after 4,500 steps (18,000 frames). What is done already is
 left alone, so Ctrl-C costs one stage at most. Prints a table of the returns of all seeds in the
 folder, and of the frames of all that it took; a picture of it needs the extra "plots".
@@ -25,7 +25,7 @@ from ngu_agents.archive.demonstrated import Shown
 
 _ACTION_REPEAT = 4
 # Updates of the policy at the end of each stage, and frames that it plays for one of them.
-_STAGES, _FRAMES = (500, 1000, 1500, 2000), 32
+_STAGES, _FRAMES = (500, 1000, 1500, 2000, 2500), 32
 # Mean return of DreamerV3 (arXiv 2301.04104) and the frames that it took.
 _GOAL, _GOAL_FRAMES = 1311, 10_000_000
 
@@ -126,7 +126,8 @@ def _run(folder: Path, seed: int) -> None:
             unfinished.rename(sure)
         shutil.copyfile(sure, shown)
         learning = ("--config", "atari-demonstrations", "--learning.demonstrations", shown)
-        _train(policy, updates * _FRAMES, *montezuma, *learning)
+        imitating = ("--learning.demonstration_updates", _STAGES[-1])
+        _train(policy, updates * _FRAMES, *montezuma, *learning, *imitating)
         _evaluate(policy, told)
     if not (folder / "no-ops.json").exists():
         _evaluate(policy, folder / "no-ops.json", "--options.noop_max", 30)
