@@ -95,6 +95,7 @@ class Training:
         settings, session = self._settings, self._session
         log_point = session.loop.steps // settings.log.steps
         saved = shown = time.monotonic()
+        self._mark()  # to begin took its time
         if session.frames < settings.frames:
             for progress in session:
                 if self._states is not None:
@@ -173,7 +174,6 @@ class Training:
             )
         self._prune()
         self._folder.resume(session.loop.steps)
-        self._mark()
 
     def final_figures(self) -> dict[str, Any]:
         """What the run came to: the last known value of each figure that was logged."""
