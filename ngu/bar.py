@@ -54,7 +54,7 @@ class Bar:
         rate = (done - self._first) * per_unit / max(now - self._begun, 1e-9)
         told = ", ".join(
             [
-                f"{rate:,.0f} {self._unit}/s",
+                f"{rate:,.{0 if rate >= 10 else 1}f} {self._unit}/s",
                 *(f"{name} {value:,.1f}" for name, value in figures.items()),
             ]
         )
