@@ -95,7 +95,7 @@ class Training:
         settings, session = self._settings, self._session
         log_point = session.loop.steps // settings.log.steps
         saved = shown = time.monotonic()
-        self._mark()  # to begin took its time
+        self._mark()  # what it took to begin is no part of the speed
         if session.frames < settings.frames:
             for progress in session:
                 if self._states is not None:
